@@ -1,0 +1,488 @@
+"""One HTTP/1.1 connection: cuts the bytes into requests, runs one exchange at a time, closes so that the client knows.
+
+What a slow or hostile client can make us hold, per connection: one head (`max_target` + `max_header_bytes`), 64 KiB of
+request body or of pipelined requests plus one read of the loop (256 KiB), and one response beyond the transport's
+write buffer (64 KiB): the next request is not started, and a streaming app not resumed, until that buffer has drained.
+"""
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum, auto
+from math import inf
+from typing import TYPE_CHECKING, Final, cast
+
+from prefork.errors import Disconnected, RequestError
+from prefork.http.body import ChunkedFraming, Framing, LengthFraming
+from prefork.http.encoding import status_line
+from prefork.http.exchange import Exchange
+from prefork.http.head import HEAD_END, refusal
+from prefork.http.incoming import IncomingBody
+
+if TYPE_CHECKING:
+    from prefork.http.service import Service
+
+PIPELINED_REQUESTS: Final = 16  # waiting behind the one in progress; past it the socket is not read
+READ_AHEAD_BYTES: Final = 64 * 1024  # the same bound for requests that are large
+HELD_BYTES: Final = 64 * 1024  # responses of a pipelined batch are written together up to this
+DRAIN_BYTES: Final = 64 * 1024  # of a body the app did not read; more is not worth keeping a connection for
+LINGER_SECONDS: Final = 5.0  # how long a refused client may take to read why (nginx: lingering_timeout)
+LEADING_BLANKS: Final = 16  # bytes of empty lines before a request (RFC 9112, 2.2 asks for one line)
+
+
+class Phase(Enum):
+    """What the bytes that arrive next are."""
+
+    HEAD = auto()  # of the next request: nothing is in progress
+    EXCHANGE = auto()  # body of the request in progress, then requests that wait
+    DRAINING = auto()  # rest of a body whose response is written
+    LINGERING = auto()  # nothing we will look at: the answer was the last one
+    CLOSED = auto()
+
+
+class Connection(asyncio.Protocol):
+    """The server's side of one client connection."""
+
+    __slots__ = (
+        "_at",
+        "_blanks",
+        "_buffer",
+        "_eof",
+        "_exchange",
+        "_head_begun",
+        "_held",
+        "_held_bytes",
+        "_reading",
+        "_task",
+        "_transport",
+        "_writable",
+        "_write_waiters",
+        "deadline",
+        "index",
+        "loop",
+        "on_lost",
+        "phase",
+        "requests",
+        "service",
+    )
+    _transport: asyncio.Transport
+
+    def __init__(self, service: "Service") -> None:
+        self.service = service
+        self.loop = service.loop
+        self.phase = Phase.HEAD
+        self.deadline = inf  # on the loop's clock; the service sweeps
+        self.requests = 0
+        self.index = -1  # of this connection's record of the request in flight
+        self.on_lost: Callable[[], object] | None = None
+        self._buffer = b""
+        self._at = 0  # bytes of the buffer before this are done with
+        self._blanks = 0
+        self._exchange: Exchange | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._eof = False
+        self._head_begun = False
+        self._reading = True
+        self._writable = True
+        self._write_waiters: list[asyncio.Future[None]] = []
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.phase.name} {self._exchange!r} after {self.requests} requests>"
+
+    # -- what the loop reports
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.deadline = self.service.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        phase = self.phase
+        if phase is Phase.LINGERING or phase is Phase.CLOSED:
+            return
+        self._buffer = self._buffer[self._at :] + data if self._buffer else data
+        self._at = 0
+        if phase is Phase.HEAD:
+            self._next_request()
+        else:
+            self._continue_exchange()
+
+    def eof_received(self) -> bool:
+        """The client closed its side. Whether it waits for its answer or is gone cannot be told from a FIN, so what is
+        in progress has a grace time; nothing else will come."""
+        self._eof = True
+        if self.phase is not Phase.EXCHANGE:
+            self._close()
+            return True
+        exchange = self._exchange
+        if exchange is not None and exchange.body is not None and not exchange.body.framing.done:
+            exchange.body.break_off(Disconnected("the client closed the connection within the request body"))
+        self.deadline = self.loop.time() + self.service.disconnect_grace_seconds
+        return True  # False would close the transport at once
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        exchange, task = self._exchange, self._task
+        in_progress = self.phase is Phase.EXCHANGE
+        self.phase = Phase.CLOSED
+        self._forget_exchange()
+        self._buffer = b""
+        self._wake_writers()
+        if self.on_lost is not None:
+            self.on_lost()
+        if exchange is not None and in_progress:
+            exchange.finished = True
+            self.service.ended(self, exchange)
+            if exchange.body is not None:
+                exchange.body.break_off(Disconnected("the client left"))
+            if task is not None:
+                task.cancel()
+        self.service.closed(self)
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._wake_writers()
+        if self.phase is Phase.HEAD and self._buffer:
+            self._next_request()
+
+    # -- requests
+
+    def _next_request(self) -> None:
+        """Start the next request if its head is complete. Called in phase HEAD, with something in the buffer."""
+        if not self._writable:
+            self._flush()
+            self._pause_reading()
+            return
+        if self._buffer.startswith(b"\r", self._at) and not self._skip_blank_lines():
+            return
+        buffer, at = self._buffer, self._at
+        end = buffer.find(HEAD_END, at) + len(HEAD_END)
+        if end < len(HEAD_END):
+            self._await_head(buffer[at:] if at else buffer)
+            return
+        raw = buffer if at == 0 and end == len(buffer) else buffer[at:end]
+        if end == len(buffer):
+            self._buffer = b""
+            self._at = 0
+        else:
+            self._at = end
+        service = self.service
+        exchange = Exchange(self)
+        try:
+            exchange.parse(raw, service.limits)
+        except RequestError as error:
+            self.refuse(error)
+            return
+        self.requests += 1
+        self.phase = Phase.EXCHANGE
+        self.deadline = inf
+        self._blanks = 0
+        self._head_begun = False
+        self._exchange = exchange
+        service.began(self, exchange, raw)
+        if exchange.chunked or exchange.content_length:
+            exchange.body = IncomingBody(self, self._framing(exchange), service.max_body)
+            if self._buffer:
+                self._continue_exchange()
+        if not self._reading:
+            self._resume_reading()
+        if self._eof:
+            self.deadline = self.loop.time() + service.disconnect_grace_seconds
+        self._task = self.loop.create_task(service.app(exchange))
+        if self._held:
+            # The batch is written once the app has had its first step: a response that is ready by then joins it.
+            self.loop.call_soon(self._flush_unless_answered, exchange)
+
+    def _framing(self, exchange: Exchange) -> Framing:
+        if exchange.chunked:
+            return ChunkedFraming(self.service.limits.fields, self.service.limits.field_bytes)
+        return LengthFraming(exchange.content_length or 0)
+
+    def _skip_blank_lines(self) -> bool:
+        """Step over empty lines before a request. False when nothing is left to look at."""
+        while self._buffer.startswith(b"\r\n", self._at):
+            self._at += 2
+            self._blanks += 2
+        if self._blanks > LEADING_BLANKS:
+            self.refuse(RequestError(400, "too many empty lines before a request"))
+            return False
+        if self._at < len(self._buffer):
+            return True
+        self._buffer = b""
+        self._at = 0
+        self._flush()
+        return False
+
+    def _await_head(self, partial: bytes) -> None:
+        """A head has begun and is not complete."""
+        self._flush()
+        wrong = None if partial == b"\r" else refusal(partial, self.service.limits)
+        if wrong is not None:
+            self.refuse(wrong)
+        elif self._eof:
+            self._close()
+        else:
+            if not self._head_begun:
+                self._head_begun = True
+                self.deadline = self.loop.time() + self.service.header_seconds
+            self._resume_reading()
+
+    def _continue_exchange(self) -> None:
+        """Bytes behind the head in progress or just answered: its body, then requests that wait."""
+        exchange = self._exchange
+        body = exchange.body if exchange is not None else None
+        if body is not None and not body.framing.done:
+            try:
+                piece, self._buffer = body.framing.cut(self._buffer[self._at :])
+            except RequestError as error:
+                piece = b""
+                body.break_off(error)
+            self._at = 0
+            if self.phase is Phase.DRAINING:
+                self._drained_body(body)
+                return
+            if not body.broken:
+                body.put(piece)
+            if body.broken:  # whatever follows is not parsed, ever
+                self._buffer = b""
+                self._pause_reading()
+                return
+            if body.awaited:
+                self.deadline = self.loop.time() + self.service.body_seconds
+            elif body.full:
+                self._pause_reading()
+        waiting = len(self._buffer) - self._at
+        if waiting > READ_AHEAD_BYTES or self._buffer.count(HEAD_END, self._at) > PIPELINED_REQUESTS:
+            self._pause_reading()
+
+    def exchange_done(self, exchange: Exchange) -> None:
+        """The response is written. What of the request is still to come is drained, or the connection closed."""
+        service = self.service
+        service.ended(self, exchange)
+        self._task = None
+        body = exchange.body
+        if body is not None and not body.complete:
+            self._flush()
+            if exchange.keep_alive and self.may_drain(exchange):
+                self.phase = Phase.DRAINING
+                self.deadline = self.loop.time() + service.body_seconds
+                self._resume_reading()
+            else:
+                self._linger()
+            return
+        self._exchange = None
+        if not exchange.keep_alive:
+            self._close()
+            return
+        self.phase = Phase.HEAD
+        if self._buffer:
+            self._next_request()
+        elif self._eof:
+            self._close()
+        else:
+            self.deadline = service.now + service.keep_alive_seconds
+            if not self._reading:
+                self._resume_reading()
+            if service.draining:
+                self.loop.call_soon(self.leave)
+
+    def may_drain(self, exchange: Exchange) -> bool:
+        """Whether the rest of a body that the app left unread is small enough to read over, and sure to come."""
+        body = exchange.body
+        if body is None or body.complete:
+            return True
+        if body.broken or exchange.expects_continue or not isinstance(body.framing, LengthFraming):
+            return False
+        return body.framing.left <= DRAIN_BYTES
+
+    def _drained_body(self, body: IncomingBody) -> None:
+        if body.broken:
+            self._linger()
+        elif body.framing.done:
+            self._exchange = None
+            self.phase = Phase.HEAD
+            self.deadline = self.service.now + self.service.keep_alive_seconds
+            if self._buffer:
+                self._next_request()
+
+    # -- what the request's body reports
+
+    def body_awaited(self) -> None:
+        """The app waits for bytes: now the client must send, and may want to be told so (RFC 9110, 10.1.1)."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if exchange.expects_continue:
+            exchange.expects_continue = False
+            if not exchange.started:
+                self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if not self._eof:
+            self.deadline = self.loop.time() + self.service.body_seconds
+        self._resume_reading()
+
+    def body_read(self) -> None:
+        """The app took a piece."""
+        exchange = self._exchange
+        if exchange is None or exchange.body is None:
+            return
+        if not self._eof:
+            self.deadline = inf
+        if not self._reading and not exchange.body.full and not exchange.body.framing.done:
+            self._resume_reading()
+
+    # -- writing
+
+    def write(self, data: bytes) -> None:
+        if self._held:
+            self._held.append(data)
+            self._flush()
+        else:
+            self._transport.write(data)
+
+    def write_response(self, data: bytes) -> None:
+        """Write a whole response; when the next request of a pipelined batch is here, together with its response."""
+        if self._buffer and self._held_bytes < HELD_BYTES and self._buffer.find(HEAD_END, self._at) >= 0:
+            self._held.append(data)
+            self._held_bytes += len(data)
+        else:
+            self.write(data)
+
+    def _flush(self) -> None:
+        if self._held:
+            data = b"".join(self._held)
+            self._held.clear()
+            self._held_bytes = 0
+            self._transport.write(data)
+
+    def _flush_unless_answered(self, exchange: Exchange) -> None:
+        if self._exchange is exchange:
+            self._flush()
+
+    async def drained(self) -> None:
+        """Wait until the client has read enough. Raises Disconnected."""
+        while not self._writable and self.phase is not Phase.CLOSED:
+            waiter = self.loop.create_future()
+            self._write_waiters.append(waiter)
+            await waiter
+        if self.phase is Phase.CLOSED:
+            raise Disconnected("the client left")
+
+    async def flushed(self) -> None:
+        """Wait until the transport has nothing left to write. Raises Disconnected."""
+        self._flush()
+        self._transport.set_write_buffer_limits(0)
+        try:
+            await self.drained()
+        finally:
+            self._transport.set_write_buffer_limits()
+
+    def _wake_writers(self) -> None:
+        waiters, self._write_waiters = self._write_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # -- endings
+
+    def refuse(self, error: RequestError) -> None:
+        """Answer a request that broke a rule and take no more from this client."""
+        exchange = self._exchange
+        text = b"" if exchange is not None and exchange.method == "HEAD" else error.reason.encode() + b"\n"
+        self.write(
+            b"%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (status_line(error.status), self.service.common, len(text), text)
+        )
+        if exchange is not None:
+            exchange.bytes_sent = len(text)
+            self.service.ended(self, exchange)
+        else:
+            self.service.refused(self, error)
+        self._linger()
+
+    def abort(self) -> None:
+        """Cut the connection. The app that asks for it goes on; nobody cancels it."""
+        if self._exchange is not None:
+            self.service.ended(self, self._exchange)
+        self._forget_exchange()
+        self.phase = Phase.CLOSED
+        self._transport.abort()
+
+    def expired(self) -> None:
+        """The deadline has passed."""
+        self.deadline = inf
+        exchange = self._exchange
+        if self.phase is Phase.HEAD and self._head_begun:
+            self.refuse(RequestError(408, "the request head took too long"))
+        elif self.phase is Phase.EXCHANGE and self._eof:
+            self._transport.abort()  # connection_lost cancels the handler
+        elif self.phase is Phase.EXCHANGE and exchange is not None and exchange.body is not None:
+            exchange.body.break_off(RequestError(408, "the request body stalled"))
+        else:
+            self._close()
+
+    def leave(self) -> None:
+        """This worker drains: give the connection to another one if it is idle, or close it if there is no other."""
+        service = self.service
+        if self.phase is not Phase.HEAD or self._buffer or not service.draining:
+            return
+        if service.hand_back is None:
+            if self.requests:
+                self._close()
+            else:  # its first request is probably on the way
+                self.deadline = min(self.deadline, self.loop.time() + service.first_request_seconds)
+        elif self._transport.get_write_buffer_size() == 0:
+            self._pause_reading()  # what the client sends from now on stays in the kernel, for the next worker
+            if service.hand_back(self.fileno()):
+                self.phase = Phase.CLOSED
+                self._transport.abort()  # our copy only
+            else:
+                self._resume_reading()
+
+    def _linger(self) -> None:
+        """Close so that the client can read our last answer: a close with unread input would reset it away."""
+        self._flush()
+        self._forget_exchange()
+        self._buffer = b""
+        if self._eof:
+            self._close()
+            return
+        self.phase = Phase.LINGERING
+        self.deadline = self.loop.time() + LINGER_SECONDS
+        self._resume_reading()
+        self._transport.write_eof()
+
+    def _close(self) -> None:
+        self._flush()
+        self.phase = Phase.CLOSED
+        self._transport.close()
+
+    def _forget_exchange(self) -> None:
+        self._exchange = None
+        self._task = None
+
+    # -- the transport
+
+    def address(self, kind: str) -> tuple[str, int] | None:
+        """`peername` or `sockname`; None on a Unix socket."""
+        address = self._transport.get_extra_info(kind)
+        return (address[0], address[1]) if isinstance(address, tuple) else None
+
+    def fileno(self) -> int:
+        descriptor: int = self._transport.get_extra_info("socket").fileno()
+        return descriptor
+
+    @property
+    def lost(self) -> bool:
+        return self.phase is Phase.CLOSED
+
+    def _pause_reading(self) -> None:
+        if self._reading and not self._transport.is_closing():
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if not self._reading and not self._transport.is_closing():
+            self._reading = True
+            self._transport.resume_reading()

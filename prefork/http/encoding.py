@@ -1,0 +1,93 @@
+"""Write a response head: status and fields in, bytes out. Forbidden bytes never get past here."""
+
+import re
+from collections.abc import Sequence
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+from prefork.errors import ResponseError
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+CACHED_VALUE_BYTES: Final = 128  # content types and cache rules repeat; cookies do not, and would push the others out
+
+_STATUS_LINES: Final = {
+    status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode("ascii")) for status in HTTPStatus
+}
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FORBIDDEN_IN_VALUE = re.compile(rb"[\r\n\x00]")
+# These belong to the connection; what the app says of them is read, never copied.
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive"})
+_OURS: Final = frozenset({b"date", b"server"})
+
+
+class ResponseHead(NamedTuple):
+    """The encoded fields of a response, without status line and framing, and what they say of the framing."""
+
+    lines: bytes
+    declared_length: int | None
+    wants_close: bool
+    replaces_ours: frozenset[bytes]  # of `date` and `server`
+
+
+_PLAIN: Final = frozenset[bytes]()
+
+
+def encode_fields(fields: Fields) -> ResponseHead:
+    """Encode an app's response fields. Raises ResponseError (RFC 9110, 5.5) naming the field."""
+    lines: list[bytes] = []
+    declared: int | None = None
+    close = False
+    replaced = _PLAIN
+    for name, value in fields:
+        lower = name.lower()
+        if lower in _FRAMING:
+            if lower == b"content-length":
+                if not value.isdigit():
+                    raise ResponseError(f"content-length is {value!r}; it must be a number of bytes")
+                declared = int(value)
+            elif lower == b"connection" and b"close" in value.lower():
+                close = True
+            continue
+        if lower in _OURS:
+            replaced |= {lower}
+        lines.append(_cached_line(name, value) if len(value) <= CACHED_VALUE_BYTES else encode_line(name, value))
+    return ResponseHead(b"".join(lines), declared, close, replaced)
+
+
+def encode_line(name: bytes, value: bytes) -> bytes:
+    """One field line. Raises ResponseError when name or value would break the head open."""
+    if not _NAME.fullmatch(name):
+        raise ResponseError(f"response header name {name!r} is not a token")
+    if _FORBIDDEN_IN_VALUE.search(value):
+        raise ResponseError(f"response header {name.decode()} holds CR, LF or NUL")
+    return b"%s: %s\r\n" % (name, value)
+
+
+_cached_line = lru_cache(maxsize=1024)(encode_line)
+
+
+def status_line(status: int) -> bytes:
+    """`HTTP/1.1 200 OK`. Raises ResponseError for a status outside 200 to 599: 1xx is not a final answer."""
+    line = _STATUS_LINES.get(status)
+    if status < 200 or status > 599:
+        raise ResponseError(f"{status} is not a final response status; use 200 to 599")
+    return line if line is not None else b"HTTP/1.1 %d Unknown\r\n" % status
+
+
+def bodiless(method: str, status: int) -> bool:
+    """Whether a response carries no body whatever its fields say (RFC 9112, 6.3)."""
+    return method == "HEAD" or status == 204 or status == 304
+
+
+@lru_cache(maxsize=8)
+def common_lines(server: bool, second: int, without: frozenset[bytes] = _PLAIN) -> bytes:
+    """The lines of every response: date (RFC 9110, 6.6.1; `second` is Unix time) and server."""
+    lines = b""
+    if server and b"server" not in without:
+        lines += b"server: prefork\r\n"
+    if b"date" not in without:
+        lines += b"date: %s\r\n" % formatdate(second, usegmt=True).encode("ascii")
+    return lines

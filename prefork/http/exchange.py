@@ -1,0 +1,220 @@
+"""One request and its response, as the app sees them."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, BinaryIO
+
+from prefork.errors import Disconnected, RequestError, ResponseError
+from prefork.http.encoding import bodiless, common_lines, encode_fields, status_line
+from prefork.http.head import RequestHead
+from prefork.http.incoming import IncomingBody
+from prefork.http.sendfile import send_file
+
+if TYPE_CHECKING:
+    from prefork.http.connection import Connection
+
+_CLOSE = b"connection: close\r\n"
+_KEEP = b"connection: keep-alive\r\n"
+_CHUNKED = b"transfer-encoding: chunked\r\n"
+
+
+class Exchange(RequestHead):
+    """A request with its response. The app reads the one and writes the other, once.
+
+    `respond` writes a whole response at once; `start`, `write` or `send_file`, `finish` write one in pieces.
+    """
+
+    __slots__ = ("_chunked", "_left", "_silent", "body", "bytes_sent", "connection", "finished", "started_at", "status")
+
+    def __init__(self, connection: "Connection") -> None:
+        self.connection = connection
+        self.body: IncomingBody | None = None
+        self.status = 0  # 0 until a response head is written
+        self.finished = False
+        self.bytes_sent = 0  # of the response's body
+        self.started_at = 0.0  # monotonic seconds
+
+    def __repr__(self) -> str:
+        state = "finished" if self.finished else f"started {self.status}" if self.status else "waiting"
+        return f"<Exchange {self.method} {self.target.decode('latin-1')} {state}>"
+
+    @property
+    def started(self) -> bool:
+        """Whether a response head has been written."""
+        return self.status != 0
+
+    @property
+    def has_body(self) -> bool:
+        return self.body is not None
+
+    @property
+    def scheme(self) -> str:
+        return "http"
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """Address and port of the peer; None on a Unix socket."""
+        return self.connection.address("peername")
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """Address and port the client connected to; None on a Unix socket."""
+        return self.connection.address("sockname")
+
+    # -- the request's body
+
+    def limit_body(self, most: int) -> None:
+        """Accept at most `most` bytes. Raises RequestError(413) if more were declared, or when more come."""
+        if self.body is not None:
+            self.body.limit(most, self.content_length)
+
+    async def read(self) -> bytes:
+        """The next piece of the body; b"" at its end. Raises RequestError(400 | 408 | 413), Disconnected."""
+        if self.body is None:
+            return b""
+        return await self.body.read()
+
+    # -- the response
+
+    def respond(self, status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes = b"") -> None:
+        """Write a whole response. Raises ResponseError before anything is written, so that another may follow."""
+        self._require_fresh()
+        head = encode_fields(fields)
+        line = status_line(status)
+        if bodiless(self.method, status):
+            length = None if status == 204 else head.declared_length
+            if length is None and status != 204 and status != 304:
+                length = len(body)
+            body = b""
+        else:
+            length = len(body)
+            if head.declared_length is not None and head.declared_length != length:
+                raise ResponseError(f"content-length says {head.declared_length}, the body has {length} bytes")
+        if head.wants_close or (self.body is not None and not self.connection.may_drain(self)):
+            self.keep_alive = False
+        connection = self.connection
+        service = connection.service
+        keep_alive = self.keep_alive and not service.closing
+        self.keep_alive = keep_alive
+        self.status = status
+        self.bytes_sent = len(body)
+        self.finished = True
+        connection.write_response(
+            b"".join(
+                (
+                    line,
+                    service.common if not head.replaces_ours else self._common_without(head.replaces_ours),
+                    head.lines,
+                    b"" if length is None else b"content-length: %d\r\n" % length,
+                    (b"" if self.http_minor else _KEEP) if keep_alive else _CLOSE,
+                    b"\r\n",
+                    body,
+                )
+            )
+        )
+        connection.exchange_done(self)
+
+    def start(self, status: int, fields: Sequence[tuple[bytes, bytes]], length: int | None = None) -> None:
+        """Write the head of a response whose body follows in pieces.
+
+        `length` in bytes; without it the body goes in chunks (HTTP/1.1) or until close (HTTP/1.0).
+
+        Raises ResponseError, as `respond` does.
+        """
+        self._require_fresh()
+        head = encode_fields(fields)
+        line = status_line(status)
+        if length is None:
+            length = head.declared_length
+        self._silent = bodiless(self.method, status)
+        self._chunked = length is None and self.http_minor == 1 and not self._silent
+        self._left = length
+        if length is None and not self._chunked and not self._silent:
+            self.keep_alive = False
+        if head.wants_close or self.connection.service.closing:
+            self.keep_alive = False
+        self.status = status
+        framing = b""
+        if self._chunked:
+            framing = _CHUNKED
+        elif length is not None and status != 204:
+            framing = b"content-length: %d\r\n" % length
+        if not self.keep_alive:
+            framing += _CLOSE
+        elif not self.http_minor:
+            framing += _KEEP
+        self.connection.write(line + self._common_without(head.replaces_ours) + head.lines + framing + b"\r\n")
+
+    async def write(self, data: bytes) -> None:
+        """Write body bytes; waits while the client is slow. Raises Disconnected; ResponseError past the length."""
+        self._require_open(len(data))
+        if not data or self._silent:
+            return
+        self.bytes_sent += len(data)
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self.connection.write(data)
+        await self.connection.drained()
+
+    async def send_file(self, file: BinaryIO, offset: int, count: int) -> None:
+        """Write `count` bytes of a file by sendfile(2). The response must have a length. Raises Disconnected."""
+        if self.started and not self._silent and self._chunked:
+            raise ResponseError("send_file needs a response with a length")
+        self._require_open(count)
+        if self._silent:
+            return
+        sent = await send_file(self.connection, file, offset, count)
+        self.bytes_sent += sent
+        if sent < count:
+            self.abort()
+            raise ResponseError(f"the file ended {count - sent} bytes early")
+
+    def finish(self) -> None:
+        """End a response that was written in pieces. A body shorter than declared cuts the connection."""
+        if self.finished:
+            return
+        if not self.started:
+            raise ResponseError("the response has not been started")
+        if self._left and not self._silent:
+            self.abort()
+            raise ResponseError(f"the body is {self._left} bytes shorter than declared")
+        self.finished = True
+        if self._chunked:
+            self.connection.write(b"0\r\n\r\n")
+        self.connection.exchange_done(self)
+
+    def fail(self, error: RequestError) -> None:
+        """Answer what the client did wrong, then close; if a response has begun, cut the connection instead."""
+        if self.finished:
+            return
+        if self.started:
+            self.abort()
+            return
+        self.status = error.status
+        self.finished = True
+        self.connection.refuse(error)
+
+    def abort(self) -> None:
+        """Cut the connection, so that no half response passes for a whole one."""
+        if not self.finished:
+            self.finished = True
+            self.connection.abort()
+
+    def _common_without(self, replaced: frozenset[bytes]) -> bytes:
+        service = self.connection.service
+        return common_lines(service.server_header, service.date_second, replaced)
+
+    def _require_fresh(self) -> None:
+        if self.status:
+            raise ResponseError("a response has already been started")
+        if self.finished:
+            raise Disconnected("the connection is gone")
+
+    def _require_open(self, count: int) -> None:
+        if not self.started:
+            raise ResponseError("the response has not been started")
+        if self.finished:
+            raise Disconnected("the connection is gone")
+        if self._left is not None and not self._silent:
+            if count > self._left:
+                raise ResponseError(f"the body is {count - self._left} bytes longer than declared")
+            self._left -= count

@@ -1,0 +1,98 @@
+"""The body of one request on its way to the app: bounded, paused when nobody reads, refused when it is too large."""
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from prefork.errors import Disconnected, RequestError
+from prefork.http.body import Framing
+
+if TYPE_CHECKING:
+    from prefork.http.connection import Connection
+
+BUFFERED_BYTES: Final = 64 * 1024  # waiting for the app; past it the socket is not read
+
+
+class IncomingBody:
+    """Pieces that have arrived and were not read yet, and the reader that waits for more."""
+
+    __slots__ = ("_buffered", "_connection", "_error", "_pieces", "_received", "_waiter", "framing", "most")
+
+    def __init__(self, connection: "Connection", framing: Framing, most: int) -> None:
+        self.framing = framing
+        self.most = most  # bytes
+        self._connection = connection
+        self._pieces: deque[bytes] = deque()
+        self._buffered = 0
+        self._received = 0
+        self._error: RequestError | Disconnected | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every byte has arrived. False for a body that broke off or broke a rule."""
+        return self.framing.done and self._error is None
+
+    @property
+    def broken(self) -> bool:
+        """Whether it broke off: the client left, stalled, or sent what is no body."""
+        return self._error is not None
+
+    @property
+    def full(self) -> bool:
+        return self._buffered >= BUFFERED_BYTES
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the app waits for bytes that only the client can send."""
+        return self._waiter is not None
+
+    def put(self, piece: bytes) -> None:
+        """Bytes have arrived (maybe none, when only the framing moved on)."""
+        self._received += len(piece)
+        if self._received > self.most:
+            self.break_off(self._too_large())
+            return
+        if piece:
+            self._pieces.append(piece)
+            self._buffered += len(piece)
+        if piece or self.framing.done:
+            self._wake()
+
+    def break_off(self, error: RequestError | Disconnected) -> None:
+        """No more will come. What has arrived is dropped: half a body is none."""
+        if self._error is None:
+            self._error = error
+            self._pieces.clear()
+            self._buffered = 0
+            self._wake()
+
+    def limit(self, most: int, declared: int | None) -> None:
+        self.most = most
+        if (declared or 0) > most or self._received > most:
+            raise self._too_large()
+
+    async def read(self) -> bytes:
+        """The next piece, b"" at the end. Raises RequestError or Disconnected."""
+        while not self._pieces:
+            if self._error is not None:
+                raise self._error
+            if self.framing.done:
+                return b""
+            self._waiter = self._connection.loop.create_future()
+            self._connection.body_awaited()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        piece = self._pieces.popleft()
+        self._buffered -= len(piece)
+        self._connection.body_read()
+        return piece
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _too_large(self) -> RequestError:
+        return RequestError(413, f"the request body is longer than {self.most} bytes")

@@ -1,0 +1,53 @@
+"""Send part of a file over a connection without copying it through Python (sendfile(2))."""
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from prefork.errors import Disconnected
+
+if TYPE_CHECKING:
+    from prefork.http.connection import Connection
+
+PIECE_BYTES: Final = 256 * 1024  # a call may wait for the disk; a piece is what the loop may wait for
+
+
+async def send_file(connection: "Connection", file: BinaryIO, offset: int, count: int) -> int:
+    """Send `count` bytes from `offset`. Returns how many the file had. Raises Disconnected.
+
+    uvloop has no sendfile, so we write to the socket beside its transport, once the transport has nothing left to
+    write. The descriptor is a duplicate: the transport may close its own while we wait.
+    """
+    await connection.flushed()
+    out = os.dup(connection.fileno())
+    try:
+        at, end = offset, offset + count
+        while at < end:
+            if connection.lost:
+                raise Disconnected("the client left")
+            try:
+                sent = os.sendfile(out, file.fileno(), at, min(PIECE_BYTES, end - at))
+            except BlockingIOError:
+                await _writable(connection, out)
+                continue
+            except OSError as error:
+                raise Disconnected(f"the client left: {error.strerror}") from None
+            if sent == 0:
+                break
+            at += sent
+            await asyncio.sleep(0)  # others have their turn between pieces
+        return at - offset
+    finally:
+        os.close(out)
+
+
+async def _writable(connection: "Connection", descriptor: int) -> None:
+    loop = connection.loop
+    ready = asyncio.Event()
+    loop.add_writer(descriptor, ready.set)
+    connection.on_lost = ready.set
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_writer(descriptor)
+        connection.on_lost = None

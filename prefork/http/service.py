@@ -1,0 +1,151 @@
+"""What the connections of one worker share: app, limits, clock, and the sweep that ends what took too long."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Protocol
+
+from prefork.errors import RequestError
+from prefork.http.connection import Connection
+from prefork.http.encoding import common_lines
+from prefork.http.exchange import Exchange
+from prefork.http.head import Limits
+from prefork.settings import Settings
+
+FIRST_REQUEST_SECONDS: Final = 1.0  # a stopping worker waits this long for the first request of a new connection
+LATE_SWEEP_SECONDS: Final = 0.5  # after a blocked loop, input that came in time has not been read yet: sweep next time
+
+
+class FlightRecorder(Protocol):
+    """Where the requests in flight are written down, for the one who looks after a crash."""
+
+    def opened(self) -> int:
+        """A connection has come; returns the index of its record."""
+
+    def closed(self, index: int) -> None:
+        """A connection is gone."""
+
+    def began(self, index: int, now: float, head: bytes) -> None:
+        """A request has begun (`now` by the monotonic clock, seconds)."""
+
+    def ended(self, index: int) -> None:
+        """Its response is written."""
+
+
+class AccessLog(Protocol):
+    """Where answered requests are written down."""
+
+    def answered(self, exchange: Exchange, seconds: float) -> None: ...
+
+    def refused(self, client: tuple[str, int] | None, error: RequestError) -> None: ...
+
+
+class Service:
+    """The HTTP side of a worker."""
+
+    def __init__(
+        self,
+        app: Callable[[Exchange], Coroutine[Any, Any, None]],
+        settings: Settings,
+        flight: FlightRecorder,
+        access_log: AccessLog | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.app = app
+        self.loop = loop or asyncio.get_running_loop()
+        self.limits = Limits(settings.max_target, settings.max_headers, settings.max_header_bytes)
+        self.max_body = settings.max_body
+        self.keep_alive_seconds = settings.keep_alive_seconds
+        self.header_seconds = settings.header_seconds
+        self.body_seconds = settings.body_seconds
+        self.disconnect_grace_seconds = settings.disconnect_grace_seconds
+        self.first_request_seconds = FIRST_REQUEST_SECONDS
+        self.server_header = settings.server_header
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self.closing = False  # draining, and nobody takes our connections: each response is its connection's last
+        self.hand_back: Callable[[int], bool] | None = None
+        self.on_empty: Callable[[], None] | None = None
+        self._flight = flight
+        self._access_log = access_log
+        self.now = self.loop.time()  # as of the last sweep: exact enough for keep-alive
+        self.date_second = 0
+        self.common = b""
+        self._set_date()
+
+    def connection(self) -> Connection:
+        """The protocol for a connection that has been accepted."""
+        return Connection(self)
+
+    @property
+    def sweep_seconds(self) -> float:
+        """How often to call `sweep`: fine enough for the shortest limit, never oftener than a worker can afford."""
+        shortest = min(self.keep_alive_seconds, self.header_seconds, self.body_seconds)
+        return min(0.25, max(0.01, shortest / 4))
+
+    def sweep(self) -> None:
+        """End what has passed its deadline. The worker calls it at every tick."""
+        now = self.loop.time()
+        late = now - self.now > self.sweep_seconds + LATE_SWEEP_SECONDS
+        self.now = now
+        self._set_date()
+        if late:
+            return
+        for connection in [c for c in self.connections if c.deadline < now]:
+            connection.expired()
+        if self.draining:
+            self._ask_to_leave()
+
+    def drain(self, hand_back: Callable[[int], bool] | None) -> None:
+        """Take leave of every connection as it becomes idle.
+
+        `hand_back` gives a descriptor to another worker and tells whether it could; None closes connections instead.
+        """
+        self.draining = True
+        self.closing = hand_back is None
+        self.hand_back = hand_back
+        self._ask_to_leave()
+        self._report_empty()
+
+    def _ask_to_leave(self) -> None:
+        for connection in list(self.connections):
+            connection.leave()
+
+    def _set_date(self) -> None:
+        second = int(time.time())
+        if second != self.date_second:
+            self.date_second = second
+            self.common = common_lines(self.server_header, second)
+
+    def _report_empty(self) -> None:
+        if self.draining and not self.connections and self.on_empty is not None:
+            self.on_empty()
+
+    # -- what a connection reports
+
+    def opened(self, connection: Connection) -> float:
+        """A connection has come. Returns its first deadline."""
+        self.connections.add(connection)
+        connection.index = self._flight.opened()
+        if self.draining:
+            self.loop.call_soon(connection.leave)
+        return self.now + self.keep_alive_seconds
+
+    def closed(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        self._flight.closed(connection.index)
+        self._report_empty()
+
+    def began(self, connection: Connection, exchange: Exchange, head: bytes) -> None:
+        exchange.started_at = now = time.monotonic()
+        self._flight.began(connection.index, now, head)
+
+    def ended(self, connection: Connection, exchange: Exchange) -> None:
+        self._flight.ended(connection.index)
+        if self._access_log is not None and exchange.status:
+            self._access_log.answered(exchange, time.monotonic() - exchange.started_at)
+
+    def refused(self, connection: Connection, error: RequestError) -> None:
+        """A request was refused before it became an exchange."""
+        if self._access_log is not None:
+            self._access_log.refused(connection.address("peername"), error)
