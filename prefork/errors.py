@@ -1,5 +1,6 @@
 """Every error prefork raises, and what its catcher needs: an exit code, a status, or whom to blame."""
 
+
 class PreforkError(Exception):
     """The root of all errors raised by prefork."""
 

@@ -58,6 +58,7 @@ class Connection(asyncio.Protocol):
         "_write_waiters",
         "deadline",
         "index",
+        "listener",
         "loop",
         "on_lost",
         "phase",
@@ -66,8 +67,9 @@ class Connection(asyncio.Protocol):
     )
     _transport: asyncio.Transport
 
-    def __init__(self, service: "Service") -> None:
+    def __init__(self, service: "Service", listener: int) -> None:
         self.service = service
+        self.listener = listener  # index of the one it was accepted from
         self.loop = service.loop
         self.phase = Phase.HEAD
         self.deadline = inf  # on the loop's clock; the service sweeps
@@ -409,6 +411,20 @@ class Connection(asyncio.Protocol):
         self.phase = Phase.CLOSED
         self._transport.abort()
 
+    @property
+    def in_progress(self) -> str | None:
+        """Method and target of the request whose response is not written yet."""
+        exchange = self._exchange if self.phase is Phase.EXCHANGE else None
+        return f"{exchange.method} {exchange.target.decode('latin-1')}" if exchange is not None else None
+
+    def cut(self) -> None:
+        """End now; a handler in progress is cancelled."""
+        self._flush()
+        if self.phase is Phase.EXCHANGE:
+            self._transport.abort()  # connection_lost cancels
+        else:
+            self._transport.close()
+
     def expired(self) -> None:
         """The deadline has passed."""
         self.deadline = inf
@@ -416,7 +432,7 @@ class Connection(asyncio.Protocol):
         if self.phase is Phase.HEAD and self._head_begun:
             self.refuse(RequestError(408, "the request head took too long"))
         elif self.phase is Phase.EXCHANGE and self._eof:
-            self._transport.abort()  # connection_lost cancels the handler
+            self.cut()
         elif self.phase is Phase.EXCHANGE and exchange is not None and exchange.body is not None:
             exchange.body.break_off(RequestError(408, "the request body stalled"))
         else:
@@ -434,7 +450,7 @@ class Connection(asyncio.Protocol):
                 self.deadline = min(self.deadline, self.loop.time() + service.first_request_seconds)
         elif self._transport.get_write_buffer_size() == 0:
             self._pause_reading()  # what the client sends from now on stays in the kernel, for the next worker
-            if service.hand_back(self.fileno()):
+            if service.hand_back(self):
                 self.phase = Phase.CLOSED
                 self._transport.abort()  # our copy only
             else:

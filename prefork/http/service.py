@@ -1,6 +1,7 @@
 """What the connections of one worker share: app, limits, clock, and the sweep that ends what took too long."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
@@ -14,6 +15,8 @@ from prefork.settings import Settings
 
 FIRST_REQUEST_SECONDS: Final = 1.0  # a stopping worker waits this long for the first request of a new connection
 LATE_SWEEP_SECONDS: Final = 0.5  # after a blocked loop, input that came in time has not been read yet: sweep next time
+
+_log = logging.getLogger("prefork.http")
 
 
 class FlightRecorder(Protocol):
@@ -64,7 +67,7 @@ class Service:
         self.connections: set[Connection] = set()
         self.draining = False
         self.closing = False  # draining, and nobody takes our connections: each response is its connection's last
-        self.hand_back: Callable[[int], bool] | None = None
+        self.hand_back: Callable[[Connection], bool] | None = None
         self.on_empty: Callable[[], None] | None = None
         self._flight = flight
         self._access_log = access_log
@@ -73,9 +76,9 @@ class Service:
         self.common = b""
         self._set_date()
 
-    def connection(self) -> Connection:
-        """The protocol for a connection that has been accepted."""
-        return Connection(self)
+    def connection(self, listener: int = 0) -> Connection:
+        """The protocol for a connection that was accepted from the listener of that index."""
+        return Connection(self, listener)
 
     @property
     def sweep_seconds(self) -> float:
@@ -96,16 +99,16 @@ class Service:
         if self.draining:
             self._ask_to_leave()
 
-    def drain(self, hand_back: Callable[[int], bool] | None) -> None:
+    def drain(self, hand_back: Callable[[Connection], bool] | None) -> None:
         """Take leave of every connection as it becomes idle.
 
-        `hand_back` gives a descriptor to another worker and tells whether it could; None closes connections instead.
+        `hand_back` gives a connection to another worker and tells whether it could; None closes connections instead.
         """
         self.draining = True
         self.closing = hand_back is None
         self.hand_back = hand_back
         self._ask_to_leave()
-        self._report_empty()
+        self.report_empty()
 
     def _ask_to_leave(self) -> None:
         for connection in list(self.connections):
@@ -117,7 +120,15 @@ class Service:
             self.date_second = second
             self.common = common_lines(self.server_header, second)
 
-    def _report_empty(self) -> None:
+    def cut(self) -> None:
+        """End every connection now. Requests in progress are lost, and named in the log."""
+        for connection in list(self.connections):
+            if connection.in_progress is not None:
+                _log.warning("cut at the drain limit: %s", connection.in_progress)
+            connection.cut()
+
+    def report_empty(self) -> None:
+        """Tell who waits for it that the last connection is gone."""
         if self.draining and not self.connections and self.on_empty is not None:
             self.on_empty()
 
@@ -134,7 +145,7 @@ class Service:
     def closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
         self._flight.closed(connection.index)
-        self._report_empty()
+        self.report_empty()
 
     def began(self, connection: Connection, exchange: Exchange, head: bytes) -> None:
         exchange.started_at = now = time.monotonic()

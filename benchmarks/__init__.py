@@ -1,0 +1,1 @@
+"""Benchmarks: prefork beside its peers, on this machine, in one run."""

@@ -1,0 +1,89 @@
+"""Get the servers to compare with: Python peers into environments of their own, Node, the floor in C."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+PEERS = HERE / ".peers"
+INSTALL_SECONDS = 600.0
+
+SERVERS = {
+    "uvicorn": ("uvicorn==0.54.0", "uvloop==0.23.0", "httptools==0.9.0"),
+    "gunicorn": ("gunicorn==27.0.1", "uvloop==0.23.0"),
+    "granian": ("granian==2.8.7", "uvloop==0.23.0"),
+}
+# Versions only, one environment a peer. "heavy" holds all of them, the app that is slow to import, and this tree.
+PACKAGES = {
+    **SERVERS,
+    "heavy": (*dict.fromkeys(sum(SERVERS.values(), ())), "fastapi==0.165.0", "numpy==2.4.6"),
+}
+DEBIAN = {"wrk": "wrk", "node": "nodejs", "cc": "gcc libc6-dev"}
+
+
+class PeerError(Exception):
+    """A program that is compared with cannot be had here; the text says why."""
+
+
+def program(home: str) -> list[str]:
+    """The start of a server's command: "self" (this Python), "node", "floor", or a name in PACKAGES.
+
+    Installs or compiles what is missing. Raises PeerError.
+    """
+    match home:
+        case "self":
+            return [sys.executable]
+        case "node":
+            return [tool("node")]
+        case "floor":
+            return [str(compile_floor())]
+        case _:
+            return [str(environment(home))]
+
+
+def tool(name: str) -> str:
+    """The path of a program of the system. PeerError naming the package that has it."""
+    path = shutil.which(name)
+    if path is None:
+        raise PeerError(f"{name} is not installed: apt-get install {DEBIAN[name]}")
+    return path
+
+
+def compile_floor() -> Path:
+    """Compile apps/floor.c where it is newer than its program."""
+    source, target = HERE / "apps" / "floor.c", PEERS / "floor"
+    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+        PEERS.mkdir(exist_ok=True)
+        run([tool("cc"), "-O2", "-o", str(target), str(source)])
+    return target
+
+
+def environment(name: str) -> Path:
+    """The Python of a peer's virtual environment, which is made once and anew when its packages change."""
+    folder = PEERS / name
+    python, stamp = folder / "bin" / "python", folder / "installed.txt"
+    packages = list(PACKAGES[name])
+    wanted = "\n".join(packages)
+    if name == "heavy":
+        packages += ["--editable", str(ROOT)]
+        wanted += "\n" + (ROOT / "pyproject.toml").read_text()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return python
+    print(f"installing {' '.join(PACKAGES[name])}", file=sys.stderr)
+    run([sys.executable, "-m", "venv", "--clear", str(folder)])
+    run([str(python), "-m", "pip", "install", "--quiet", *packages])
+    stamp.write_text(wanted)
+    return python
+
+
+def run(command: list[str]) -> None:
+    """Run a step of an installation. PeerError with its last line if it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise PeerError(f"{Path(command[0]).name}: {error}") from error
+    if done.returncode != 0:
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise PeerError(f"{Path(command[0]).name} ended with {done.returncode}: {lines[-1] if lines else 'no output'}")

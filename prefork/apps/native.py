@@ -1,0 +1,123 @@
+"""Run prefork's own kinds of app: an App, or a plain handler. This is the hot path of every native request."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from prefork.errors import Disconnected, RequestError, ResponseError
+from prefork.settings import Settings
+from prefork.web.app import App
+from prefork.web.exchange import Exchange
+from prefork.web.failures import failure_response, log_failure
+from prefork.web.handlers import endpoint
+from prefork.web.http_error import HTTPError
+from prefork.web.request import Request
+from prefork.web.response import TEXT, as_response
+
+
+class NativeApplication:
+    """What both kinds share: the thread pool, and how an error ends an exchange."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._max_body = settings.max_body
+        self._debug = settings.debug
+        self._threads = settings.threads
+        self._pool: ThreadPoolExecutor | None = None
+
+    async def startup(self) -> None:
+        """Give the loop a pool for plain `def` handlers (and `asyncio.to_thread`); threads start when first used."""
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="prefork-handler")
+        asyncio.get_running_loop().set_default_executor(self._pool)
+
+    async def shutdown(self) -> None:
+        """Start no more work in threads. A handler that still runs in one is not waited for."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _failed(self, request: Request, error: BaseException) -> None:
+        """End an exchange whose handling raised `error`. Called within the `except` that caught it."""
+        exchange = request.exchange
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            task = asyncio.current_task()
+            if isinstance(error, GeneratorExit) or (task is not None and task.cancelling()):
+                raise  # the one being handled
+            # Otherwise nobody cancelled this request: the handler awaited something that was cancelled.
+        if isinstance(error, Disconnected):
+            exchange.abort()
+        elif isinstance(error, RequestError):
+            exchange.fail(error)
+        elif exchange.finished:
+            log_failure(request, error, "failed after its response")
+        elif exchange.started:
+            log_failure(request, error, "failed within its response, which is cut")
+            exchange.abort()
+        elif isinstance(error, HTTPError):
+            try:
+                response = error.response()
+                exchange.respond(response.status, response.fields, response.body)
+            except ResponseError as second:
+                self._failed(request, second)
+        else:
+            log_failure(request, error)
+            response = failure_response(error, self._debug)
+            exchange.respond(response.status, response.fields, response.body)
+
+
+class HandlerApplication(NativeApplication):
+    """A plain handler: every request goes to it."""
+
+    def __init__(self, handler: Any, settings: Settings) -> None:
+        super().__init__(settings)
+        self._handler = handler
+        self._endpoint = endpoint(handler, "request")
+
+    async def __call__(self, exchange: Exchange) -> None:
+        request = Request(exchange)
+        try:
+            if exchange.has_body:
+                exchange.limit_body(self._max_body)
+            result = await self._endpoint(request)
+            if type(result) is str:
+                exchange.respond(200, TEXT, result.encode())
+                return
+            response = as_response(result, self._handler)
+            if response.streams:
+                await response.send(exchange)
+            else:
+                exchange.respond(response.status, response.fields, response.body)
+        except BaseException as error:
+            self._failed(request, error)
+
+
+class AppApplication(NativeApplication):
+    """An App: each request goes to the route it matches."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        super().__init__(settings)
+        self._app = app
+        self._find = app.find
+        self._run = app.run
+
+    async def startup(self) -> None:
+        await super().startup()
+        await self._app.startup()
+
+    async def shutdown(self) -> None:
+        await self._app.shutdown()
+        await super().shutdown()
+
+    async def __call__(self, exchange: Exchange) -> None:
+        request = Request(exchange)
+        try:
+            route = self._find(request)
+            if exchange.has_body:
+                exchange.limit_body(self._max_body if route.max_body is None else route.max_body)
+            response = await self._run(request, route)
+            if isinstance(response, str):
+                exchange.respond(200, TEXT, response.encode())
+            elif response.streams:
+                await response.send(exchange)
+            else:
+                exchange.respond(response.status, response.fields, response.body)
+        except BaseException as error:
+            self._failed(request, error)

@@ -1,0 +1,34 @@
+"""`prefork check`: read the settings and import the app, as a dry run."""
+
+from __future__ import annotations
+
+import traceback
+
+import click
+
+from prefork.cli.options import SettingsCommand, load_settings, need_target
+from prefork.errors import BootError, PreforkError
+from prefork.settings import SETTINGS
+
+
+@click.command(cls=SettingsCommand)
+def check(**flags: object) -> None:
+    """Read the settings and import TARGET without serving it.
+
+    Exit code 0: all is well; 2: a setting or the target is wrong; 3: importing the app failed.
+    """
+    loaded = load_settings(flags)
+    target = need_target(loaded)
+    from prefork.apps.load import load  # here, because the master that `serve` becomes never loads the app layer
+
+    try:
+        application = load(target, loaded.settings)
+    except PreforkError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever the app's own code raises, also sys.exit()
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        raise BootError(f"{target}: importing the app raised {type(error).__name__}") from None
+    click.echo(f"target    {target} ({loaded.origin['target']}): {application!r}")
+    given = [f"{key} ({origin})" for key, origin in loaded.origin.items() if key in SETTINGS and origin != "default"]
+    click.echo(f"settings  {', '.join(given) or 'all at their defaults'}")
+    click.echo("ok")

@@ -1,0 +1,38 @@
+"""`prefork settings`: show every setting, its value and where it came from."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from prefork.cli.options import SettingsCommand, load_settings
+from prefork.settings import GROUPS, SETTINGS, Loaded
+
+
+@click.command(
+    cls=SettingsCommand,
+    params=[click.Option(["as_json", "--json"], is_flag=True, help="Print one JSON object.")],
+)
+def settings(as_json: bool, **flags: object) -> None:
+    """Show every setting, its value and where it came from."""
+    loaded = load_settings(flags)
+    click.echo(_json(loaded) if as_json else _table(loaded))
+
+
+def _json(loaded: Loaded) -> str:
+    values = {"target": loaded.target, **msgspec.structs.asdict(loaded.settings)}
+    found = {key: {"value": value, "origin": loaded.origin[key]} for key, value in values.items()}
+    return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
+
+
+def _table(loaded: Loaded) -> str:
+    rows = {name: setting.show(getattr(loaded.settings, name)) for name, setting in SETTINGS.items()}
+    rows["target"] = loaded.target or "none"
+    first, second = max(map(len, rows)), max(map(len, rows.values()))
+    groups = {"Target": ["target"]} | {
+        title: [name for name, setting in SETTINGS.items() if setting.group == group] for group, title in GROUPS.items()
+    }
+    lines = []
+    for title, names in groups.items():
+        lines += ["", title, *(f"  {name:<{first}}  {rows[name]:<{second}}  {loaded.origin[name]}" for name in names)]
+    return "\n".join(lines[1:])

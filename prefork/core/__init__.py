@@ -1,0 +1,1 @@
+"""Decisions as pure functions and tables. No sockets, no clocks, no fork: callers pass in what they see."""

@@ -1,0 +1,100 @@
+"""Everything the processes say to each other. Frozen, with sender and receiver; the wire rebuilds only these.
+
+Connections do not travel in messages but through the hand-out socket, beside which a message is rare.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+TEXT_CHARACTERS = 32 * 1024  # of a traceback; a message must fit a socket buffer (net.core.wmem_default: 208 KiB)
+
+
+@dataclass(frozen=True, slots=True)
+class MoldReady:
+    """mold → master: the app is imported; order workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """master → mold: fork a worker. Carries the descriptors it is to own, in the order of `WorkerStart`."""
+
+    serial: int
+    slot: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """mold → master: the worker ordered as `serial` is process `pid`, and your child."""
+
+    serial: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class BootFailed:
+    """mold or worker → master: the app could not be imported, or its start-up hooks failed."""
+
+    traceback: str
+    usage: bool = False  # the target itself is wrong: `traceback` is one line for the operator
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """worker → master: the start-up hooks ran, I serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """worker → master: I was told to go (SIGTERM). Retire me, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """worker → master: you wait for room, and a connection of mine closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """worker → master: an idle connection, for another worker. Carries its descriptor."""
+
+    listener: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """master → worker: finish what is in progress within `seconds`, then exit. Idle connections go back, or close."""
+
+    hand_back: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenLogs:
+    """master → mold or worker: log files were moved away; open them anew by name."""
+
+
+Message = MoldReady | Fork | Forked | BootFailed | Ready | Leave | Room | HandBack | Drain | ReopenLogs
+
+_TYPES: dict[str, type[Message]] = {
+    cls.__name__: cls for cls in (MoldReady, Fork, Forked, BootFailed, Ready, Leave, Room, HandBack, Drain, ReopenLogs)
+}
+
+
+def encode(message: Message) -> bytes:
+    """One message as it goes over the wire."""
+    return json.dumps([type(message).__name__, asdict(message)]).encode()
+
+
+def decode(wire: bytes) -> Message:
+    """The message in `wire`. Raises ValueError when it is none of ours."""
+    try:
+        name, fields = json.loads(wire)
+        return _TYPES[name](**fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not a prefork message: {wire[:100]!r}") from error
+
+
+def shorten(traceback: str) -> str:
+    """A traceback that fits a message; its end tells most."""
+    return traceback if len(traceback) <= TEXT_CHARACTERS else "…" + traceback[-TEXT_CHARACTERS:]

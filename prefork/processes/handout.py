@@ -1,0 +1,169 @@
+"""Accept connections and hand them out; keep those nobody can take yet. Nothing accepted is lost here."""
+
+import logging
+import os
+import selectors
+import time
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from prefork.core.balancing import Balance
+from prefork.core.lifecycle import State
+from prefork.processes.link import WorkerLink
+from prefork.system.handoff import BATCH, Passed
+from prefork.system.listeners import Listener, open_beside
+
+ACCEPT_ERROR_SECONDS: Final = 0.1  # out of descriptors or memory: to accept again at once would spin
+
+_log = logging.getLogger("prefork.handout")
+
+
+@dataclass
+class Seat:
+    """A worker that may take connections, within one round of handing out."""
+
+    link: WorkerLink
+    slot: int
+    load: int
+
+
+class HandOut:
+    """The listeners, and the connections between accept and worker."""
+
+    def __init__(
+        self,
+        listeners: list[Listener],
+        balance: Balance,
+        links: dict[int, WorkerLink],
+        most: int,
+        backlog: int,
+        selector: selectors.BaseSelector,
+    ) -> None:
+        """`links` by serial, kept by the caller; `most` connections a worker."""
+        self.paused_until = 0.0  # monotonic seconds: accepting failed
+        self._balance = balance
+        self._links = links
+        self._most = most
+        self._backlog = backlog
+        self._selector = selector
+        self._listeners = listeners
+        self._of_slot: dict[int, list[Listener]] = {0: listeners} if balance.workers_accept else {}
+        self._polled: set[Listener] = set()
+        self._waiting: list[Passed] = []  # accepted, and nobody may take them yet
+
+    def listeners_of(self, slot: int) -> list[Listener]:
+        """What the worker of a slot accepts from by itself: nothing, unless the kernel balances. The sockets belong to
+        the slot, not to the worker, so that a respawn or reload resets nothing that waits in their backlogs."""
+        if not self._balance.workers_accept:
+            return []
+        if slot not in self._of_slot:
+            self._of_slot[slot] = [open_beside(listener, self._backlog) for listener in self._listeners]
+        return self._of_slot[slot]
+
+    def dispatch(self, connections: Iterable[Passed]) -> bool:
+        """Give connections to workers, each to the one that balancing chooses; keep those that nobody may take.
+        Returns whether anybody could take more."""
+        todo = [*self._waiting, *connections]
+        clogged: set[WorkerLink] = set()  # their queues are full just now
+        while seats := self._seats(clogged):
+            batches: dict[WorkerLink, list[Passed]] = {}
+            for connection in todo[:BATCH]:
+                seat = self._balance.choose(seats)
+                if seat is None:
+                    break
+                batches.setdefault(seat.link, []).append(connection)
+                seat.load += 1
+                if seat.load >= self._most:
+                    seats.remove(seat)
+            del todo[: sum(len(batch) for batch in batches.values())]
+            for link, batch in batches.items():
+                if not link.give(batch):
+                    clogged.add(link)
+                    todo = batch + todo
+            if not todo:
+                break
+        self._waiting = todo
+        return bool(seats)
+
+    def take_back(self, link: WorkerLink) -> int:
+        """Hand the connections that a worker did not read to others. Returns how many there were."""
+        unread = link.take_back()
+        self.dispatch(unread)
+        return len(unread)
+
+    def update(self, now: float) -> None:
+        """Poll exactly the listeners whose connections are ours to accept and that somebody could take."""
+        self.dispatch(())
+        seats = self._seats()
+        polled: dict[Listener, int] = {}
+        if seats and not self._waiting and now >= self.paused_until:
+            polled = {listener: index for owned in self._ours_to_accept() for index, listener in enumerate(owned)}
+        for listener in self._polled - polled.keys():
+            self._selector.unregister(listener.socket)
+        for listener in polled.keys() - self._polled:
+            accept = partial(self._accept, listener, polled[listener])
+            self._selector.register(listener.socket, selectors.EVENT_READ, accept)
+        self._polled = set(polled)
+        for link in self._links.values():
+            link.board.wait_for_room(not seats)
+        if not seats and self._seats():
+            self.update(now)  # a connection closed before its worker could see that we wait
+
+    def deadlines(self, now: float) -> Iterator[float]:
+        """When `update` could next have something to do, should nothing happen before."""
+        if self.paused_until > now:
+            yield self.paused_until
+
+    def close(self) -> None:
+        """Stop listening. What the kernel holds by now is accepted and handed out."""
+        for listener in self._polled:
+            self._selector.unregister(listener.socket)
+        self._polled = set()
+        for owned in {id(owned): owned for owned in (self._listeners, *self._of_slot.values())}.values():
+            for index, listener in enumerate(owned):
+                while self._accept(listener, index):
+                    pass
+                listener.unlink()
+                listener.close()
+        self._listeners = []
+        self._of_slot = {}
+
+    def reset_waiting(self) -> int:
+        """Close what was never taken: the server ends. Returns how many there were."""
+        for connection in self._waiting:
+            os.close(connection.descriptor)
+        count, self._waiting = len(self._waiting), []
+        return count
+
+    def _ours_to_accept(self) -> list[list[Listener]]:
+        if not self._balance.workers_accept:
+            return [self._listeners]
+        served = {link.handle.slot for link in self._links.values() if link.handle.state is State.READY}
+        return [owned for slot, owned in self._of_slot.items() if slot not in served]
+
+    def _seats(self, clogged: Container[WorkerLink] = ()) -> list[Seat]:
+        ready = (link for link in self._links.values() if link.handle.state is State.READY and link not in clogged)
+        seats = (Seat(link, link.handle.slot, link.load) for link in ready)
+        return sorted((seat for seat in seats if seat.load < self._most), key=lambda seat: seat.slot)
+
+    def _accept(self, listener: Listener, index: int) -> int:
+        """Accept a batch and hand it out. Returns its size."""
+        accepted: list[Passed] = []
+        room = True
+        try:
+            while len(accepted) < BATCH:
+                connection, _ = listener.socket.accept()
+                accepted.append(Passed(connection.detach(), index))
+        except (BlockingIOError, ConnectionAbortedError):
+            pass
+        except OSError as error:
+            _log.warning("cannot accept connections for now: %s", error.strerror)
+            self.paused_until = time.monotonic() + ACCEPT_ERROR_SECONDS
+            room = False
+        if accepted:
+            room = self.dispatch(accepted) and room
+        if self._polled and (self._waiting or not room):
+            self.update(time.monotonic())
+        return len(accepted)

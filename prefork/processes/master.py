@@ -1,0 +1,155 @@
+"""The master: one loop that binds, hands out, supervises. Standard library only; it never imports the app."""
+
+import json
+import logging
+import os
+import selectors
+import signal
+import time
+from typing import Final
+
+from prefork.core.balancing import BALANCES
+from prefork.processes.handout import HandOut
+from prefork.processes.link import WorkerLink
+from prefork.processes.supervisor import Supervisor
+from prefork.settings import Settings
+from prefork.system import cgroup, log, process
+from prefork.system.listeners import Listener, open_listeners, systemd_binds
+from prefork.system.signals import SignalQueue
+
+RESERVED_DESCRIPTORS: Final = 128  # of a process, for what is no connection
+LONGEST_WAIT_SECONDS: Final = 60.0
+
+_SIGNALS: Final = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGUSR1,
+    signal.SIGCHLD,
+)
+
+_log = logging.getLogger("prefork.master")
+
+
+def run(settings: Settings, target: str) -> int:
+    """Serve `target` until told to stop. Returns the exit code. Raises UsageError and BindError before it serves."""
+    log_file = log.set_up(settings)
+    binds = systemd_binds(os.environ) or settings.bind
+    listeners = open_listeners(binds, settings.backlog, settings.balance == "kernel")
+    master = Master(settings, target, listeners, log_file)
+    try:
+        return master.run()
+    finally:
+        master.close()
+
+
+class Master:
+    """The loop, the signals, and the way from start to stop."""
+
+    def __init__(self, settings: Settings, target: str, listeners: list[Listener], log_file: log.LogFile) -> None:
+        process.become_subreaper()
+        process.set_title(log.title("master"))
+        self._settings = settings
+        self._listeners = listeners
+        self._log_file = log_file
+        self._selector = selectors.DefaultSelector()
+        self._signals = SignalQueue(_SIGNALS)
+        self._selector.register(self._signals, selectors.EVENT_READ, self._on_signals)
+        links: dict[int, WorkerLink] = {}
+        most = _affordable_connections(settings.max_connections)
+        self._handout = HandOut(listeners, BALANCES[settings.balance](), links, most, settings.backlog, self._selector)
+        workers = cgroup.usable_cpus() if settings.workers == "auto" else settings.workers
+        families = [listener.socket.family for listener in listeners]
+        self._supervisor = Supervisor(
+            settings, target, workers, links, self._handout, self._selector, most, families, log_file
+        )
+        self._announced = False
+        self._stopping = False
+
+    def run(self) -> int:
+        """The loop. Returns the exit code."""
+        names = ", ".join(listener.name for listener in self._listeners)
+        _log.info("listening on %s", names)
+        supervisor = self._supervisor
+        supervisor.start(time.monotonic())
+        wake_at = 0.0
+        while not supervisor.finished:
+            wait = min(max(0.0, wake_at - time.monotonic()), LONGEST_WAIT_SECONDS)
+            for key, _ in self._selector.select(wait):
+                key.data()
+            now = time.monotonic()
+            if supervisor.changed or now >= wake_at:
+                supervisor.tick(now, late=max(0.0, now - wake_at) if wake_at else 0.0)
+                self._handout.update(now)
+                wake_at = min(
+                    [*supervisor.deadlines(now), *self._handout.deadlines(now)], default=now + LONGEST_WAIT_SECONDS
+                )
+                if not self._announced and supervisor.roster.complete:
+                    self._announce(names)
+        lost = self._handout.reset_waiting()
+        if lost:
+            _log.warning("%d connections were accepted and never served", lost)
+        _log.info("stopped")
+        return supervisor.exit_code
+
+    def close(self) -> None:
+        self._handout.close()
+        self._signals.close()
+        self._selector.close()
+
+    def _announce(self, names: str) -> None:
+        """The first generation serves: say so, to people and to whoever passed --ready-fd."""
+        self._announced = True
+        pids = [handle.pid for handle in self._supervisor.roster]
+        _log.info("serving on %s with %d worker%s", names, len(pids), "" if len(pids) == 1 else "s")
+        if self._settings.ready_fd is not None:
+            line = {"addresses": [li.name for li in self._listeners], "master": os.getpid(), "workers": pids}
+            try:
+                os.write(self._settings.ready_fd, json.dumps(line).encode() + b"\n")
+                os.close(self._settings.ready_fd)
+            except OSError as error:
+                _log.warning("cannot write to --ready-fd %d: %s", self._settings.ready_fd, error.strerror)
+
+    def _on_signals(self) -> None:
+        for number in self._signals.drain():
+            if number == signal.SIGCHLD:
+                self._supervisor.reap(time.monotonic())
+            else:
+                _log.info("got %s", number.name)
+                self._obey(number, time.monotonic())
+
+    def _obey(self, number: signal.Signals, now: float) -> None:
+        supervisor = self._supervisor
+        if number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            if self._stopping:
+                supervisor.kill_all("told twice to stop")
+            else:
+                self._stopping = True
+                self._handout.close()
+                supervisor.stop(now, fast=number != signal.SIGTERM)
+        elif number == signal.SIGHUP:
+            supervisor.reload(now)
+        elif number == signal.SIGTTIN:
+            supervisor.scale(+1)
+        elif number == signal.SIGTTOU:
+            supervisor.scale(-1)
+        elif number == signal.SIGUSR1:
+            self._log_file.reopen()
+            supervisor.reopen_logs()
+
+
+def _affordable_connections(wanted: int) -> int:
+    """Connections a worker may hold, given the limit on open descriptors, which is raised as far as allowed."""
+    limit = process.raise_descriptor_limit()
+    most = max(1, min(wanted, limit - RESERVED_DESCRIPTORS))
+    if most < wanted:
+        _log.warning(
+            "max_connections is %d, but the limit on open descriptors is %d: using %d (see ulimit -n)",
+            wanted,
+            limit,
+            most,
+        )
+    return most

@@ -1,0 +1,136 @@
+"""The mold: imports the app once, freezes it, and forks workers on the master's order. No loop, no threads."""
+
+import gc
+import logging
+import os
+import signal
+import socket
+import threading
+import traceback
+from typing import NoReturn
+
+from prefork.apps.application import Application
+from prefork.apps.load import load
+from prefork.errors import BootError, UsageError
+from prefork.messages import BootFailed, Fork, Forked, MoldReady, ReopenLogs, shorten
+from prefork.processes.start import MoldStart, WorkerStart
+from prefork.processes.worker import run_worker
+from prefork.system import log, process
+from prefork.system.channel import Channel, ChannelClosed
+
+_log = logging.getLogger("prefork.mold")
+
+
+def run_mold(start: MoldStart, channel: Channel, stacks: int) -> NoReturn:
+    """The life of a mold, in a fresh child of the master."""
+    process.die_with_parent(start.master)
+    process.become_child()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a service manager tells the whole group; the master decides
+    process.close_descriptors_except([channel.fileno(), stacks, start.log_file.descriptor])
+    log.identify("mold", generation=start.generation)
+    process.set_title(log.title("mold", generation=start.generation))
+    process.watch_stacks(stacks)
+    channel.set_blocking(True)
+    app: Application | None = None
+    try:
+        if start.settings.preload:
+            before = _descriptors()
+            app = load(start.target, start.settings)
+            warn_if_unsafe_to_fork(before)
+            log.serve_root(start.log_file, start.settings)
+    except UsageError as error:
+        channel.send(BootFailed(str(error), usage=True))
+        process.leave(UsageError.exit_code)
+    except BaseException:
+        channel.send(BootFailed(shorten(traceback.format_exc())))
+        process.leave(BootError.exit_code)
+    gc.collect()
+    gc.freeze()
+    try:
+        channel.send(MoldReady())
+        _serve(start, app, channel, stacks)
+    except ChannelClosed:
+        process.leave(0)
+
+
+def _serve(start: MoldStart, app: Application | None, channel: Channel, stacks: int) -> NoReturn:
+    while True:
+        received = channel.receive()
+        if received is None:
+            continue
+        order, descriptors = received
+        if isinstance(order, ReopenLogs):
+            start.log_file.reopen()
+        elif isinstance(order, Fork):
+            _fork(order, descriptors, start, app, channel, stacks)
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+
+def _fork(
+    order: Fork, descriptors: list[int], start: MoldStart, app: Application | None, channel: Channel, stacks: int
+) -> None:
+    """Fork twice: the process between reports the worker and ends, and the master, a subreaper, adopts the worker."""
+    between = os.fork()
+    if between:
+        os.waitpid(between, 0)
+        return
+    try:
+        pid = os.fork()
+        if pid:
+            channel.send(Forked(order.serial, pid))
+            os._exit(0)
+        channel.close()
+        os.close(stacks)
+        run_worker(WorkerStart(start, order, descriptors), app)
+    finally:
+        os._exit(1)  # never up into the mold's frames
+
+
+def warn_if_unsafe_to_fork(before: set[int]) -> None:
+    """Name what the import has left behind that forked workers cannot share: threads, sockets, event loops.
+
+    `before` holds the descriptors that were open before the import.
+    """
+    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    foreign = len(os.listdir("/proc/self/task")) - 1 - len(names)
+    if foreign > 0:
+        names.append(f"{foreign} started by native code")
+    if names:
+        _log.warning(
+            "importing the app started threads (%s): they will not exist in the workers, and a lock that one holds "
+            "stays locked there; start them in on_startup, or use --no-preload",
+            ", ".join(names),
+        )
+    shared = [words for descriptor in sorted(_descriptors() - before) if (words := _describe(descriptor))]
+    if shared:
+        _log.warning(
+            "importing the app left open %s: all workers would share it; open it in on_startup, or use --no-preload",
+            ", ".join(shared),
+        )
+
+
+def _descriptors() -> set[int]:
+    return {int(name) for name in os.listdir("/proc/self/fd")}
+
+
+def _describe(descriptor: int) -> str | None:
+    """A socket or event loop in words; None for what can be shared."""
+    try:
+        kind = os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return None
+    if kind == "anon_inode:[eventpoll]":
+        return "an event loop (epoll)"
+    if not kind.startswith("socket:"):
+        return None
+    with socket.socket(fileno=os.dup(descriptor)) as found:
+        for where, words in ((found.getpeername, "a connection to"), (found.getsockname, "a socket at")):
+            try:
+                address = where()
+            except OSError:
+                continue
+            if address:
+                text = ":".join(str(part) for part in address[:2]) if isinstance(address, tuple) else str(address)
+                return f"{words} {text}"
+        return f"a socket ({found.family.name})"

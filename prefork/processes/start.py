@@ -1,0 +1,34 @@
+"""What a forked process knows from the start."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prefork.messages import Fork
+from prefork.settings import Settings
+from prefork.system.log import LogFile
+
+
+@dataclass(frozen=True, slots=True)
+class MoldStart:
+    """What a mold has from the master it was forked from."""
+
+    settings: Settings
+    target: str
+    generation: int
+    master: int  # pid
+    max_connections: int  # a worker
+    families: Sequence[int]  # address family of each listener, by its index
+    log_file: LogFile
+
+
+class WorkerStart:
+    """What a worker has from its mold, and the descriptors that came with the order to fork it."""
+
+    def __init__(self, mold: MoldStart, order: Fork, descriptors: Sequence[int]) -> None:
+        """`descriptors` as `WorkerLink.worker_descriptors` lists them, then the listeners of the slot, if any."""
+        self.mold = mold
+        self.settings = mold.settings
+        self.slot = order.slot
+        self.generation = order.generation
+        self.channel, self.queue, self.stacks, self.scoreboard = descriptors[:4]
+        self.listeners = list(descriptors[4:])

@@ -1,0 +1,465 @@
+"""Keep the wanted workers alive: order them from molds, watch them, retire, kill and reap them."""
+
+import logging
+import os
+import selectors
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Final, NoReturn
+
+from prefork.core import health
+from prefork.core import plan as planning
+from prefork.core.backoff import Backoff
+from prefork.core.lifecycle import Event, State
+from prefork.core.roster import Roster, WorkerHandle
+from prefork.errors import BootError, UsageError
+from prefork.messages import BootFailed, Drain, Forked, HandBack, Leave, Message, MoldReady, Ready, ReopenLogs
+from prefork.processes.handout import HandOut
+from prefork.processes.link import Stacks, WorkerLink
+from prefork.processes.molds import MoldHandle, fork_mold
+from prefork.processes.start import MoldStart
+from prefork.settings import Settings
+from prefork.system import cgroup, process
+from prefork.system.channel import Channel, ChannelClosed
+from prefork.system.handoff import Passed
+from prefork.system.log import LogFile
+
+STACKS_QUIET_SECONDS: Final = 0.05  # a dump comes in many small writes; it is logged once it has been quiet this long
+STRANGERS: Final = 64  # exit statuses kept of children whose fork has not been reported yet, or which are not ours
+
+_log = logging.getLogger("prefork.supervisor")
+
+
+class Supervisor:
+    """The master's hands on its children. What to do is decided in `core`; here it is done."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        target: str,
+        workers: int,
+        links: dict[int, WorkerLink],
+        handout: HandOut,
+        selector: selectors.BaseSelector,
+        max_connections: int,
+        families: Sequence[int],
+        log_file: LogFile,
+    ) -> None:
+        """`links` by serial are shared with `handout`, and kept here."""
+        self.roster = Roster(workers)
+        self.exit_code = 0
+        self.changed = False  # something happened that planning should look at
+        self._settings = settings
+        self._target = target
+        self._links = links
+        self._handout = handout
+        self._selector = selector
+        self._max_connections = max_connections
+        self._families = families
+        self._log_file = log_file
+        self._molds: list[MoldHandle] = []
+        self._mold_backoff = Backoff()
+        self._master = os.getpid()
+        self._generation = 0  # of the last mold
+        self._blind_until = 0.0  # do not judge heartbeats before
+        self._proven = 0  # the latest generation of which a worker was ready
+        self._reload_wanted = False
+        self._stopping = False
+        self._strangers: dict[int, int] = {}  # wait status by pid
+        self._dumps: dict[Stacks, tuple[str, float]] = {}  # whose, and when it has been quiet long enough
+        self._oom_kills = cgroup.oom_kills()
+
+    # -- what the master's loop asks
+
+    @property
+    def finished(self) -> bool:
+        """Whether everybody is gone, as it should be."""
+        return self._stopping and not self.roster.handles and not self._molds
+
+    def start(self, now: float) -> None:
+        self._fork_mold(now)
+
+    def tick(self, now: float, late: float) -> None:
+        """Look at everybody and do what is due. `late` is how many seconds after its deadline the loop came round."""
+        self.changed = False
+        if late > self._settings.stall_seconds / 2:
+            # We were not running ourselves, and perhaps nobody was: let hearts beat before judging them.
+            self._blind_until = now + self._settings.stall_seconds
+        if now >= self._blind_until:
+            for action in health.examine(self.roster, self._beats(), now, self._settings):
+                self._act(action, now)
+        for stacks, (who, quiet_at) in list(self._dumps.items()):
+            if now >= quiet_at:
+                self._log_stacks(stacks, who)
+        if not self._stopping:
+            self._tend_molds(now)
+            for step in planning.plan(self.roster, now):
+                if isinstance(step, planning.Spawn):
+                    self._spawn(step, now)
+                else:
+                    self._retire(step.handle, step.reason, now, self._settings.drain_seconds, hand_back=True)
+        self._release_molds()
+
+    def deadlines(self, now: float) -> Iterator[float]:
+        """When `tick` could next have something to do, should nothing happen before."""
+        if now < self._blind_until:
+            yield self._blind_until
+        else:
+            yield from health.deadlines(self.roster, self._beats(), now, self._settings)
+        yield from (quiet_at for _, quiet_at in self._dumps.values())
+        if not self._stopping:
+            yield from planning.deadlines(self.roster, now)
+            yield from (mold.ordered_at + self._settings.boot_seconds for mold in self._molds if mold.booting)
+            if self._mold_backoff.not_before > now:
+                yield self._mold_backoff.not_before
+
+    def reload(self, now: float) -> None:
+        """Import the app afresh and replace the workers, slot by slot."""
+        if self._stopping:
+            return
+        if any(mold.booting for mold in self._molds) or not self.roster.settled:
+            self._reload_wanted = True
+            _log.info("reload: another is going on; this one comes after it")
+        else:
+            self._fork_mold(now)
+
+    def scale(self, by: int) -> None:
+        self.roster.wanted = max(1, self.roster.wanted + by)
+        self.changed = True
+        _log.info("scaling to %d workers", self.roster.wanted)
+
+    def stop(self, now: float, fast: bool) -> None:
+        """Let everybody finish what is in progress; `fast`: cut it."""
+        self._stopping = self.changed = True
+        for handle in self.roster.in_state(State.STALLED):
+            self._handout.take_back(self._links[handle.serial])
+        seconds = 0.0 if fast else self._settings.drain_seconds
+        for handle in list(self.roster):
+            self._retire(handle, "stop", now, seconds, hand_back=False)
+
+    def kill_all(self, reason: str) -> None:
+        self._stopping = self.changed = True
+        for handle in list(self.roster):
+            self._kill(handle, reason)
+        for mold in self._molds:
+            mold.kill()
+
+    def reopen_logs(self) -> None:
+        for channel in [*(link.channel for link in self._links.values()), *(mold.channel for mold in self._molds)]:
+            self._tell(channel, ReopenLogs())
+
+    def reap(self, now: float) -> None:
+        """Collect every child that has ended; as PID 1 also those that were never ours (waitpid(2))."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            handle = self.roster.by_pid(pid)
+            mold = next((mold for mold in self._molds if mold.pid == pid), None)
+            if handle is not None:
+                self._worker_gone(handle, status, now)
+            elif mold is not None:
+                self._mold_gone(mold, status, now)
+            else:
+                self._strangers[pid] = status
+                if len(self._strangers) > STRANGERS:
+                    del self._strangers[next(iter(self._strangers))]
+
+    # -- molds
+
+    def _fork_mold(self, now: float) -> None:
+        self._generation += 1
+        mold = fork_mold(self._generation, now, partial(self._become_mold, self._generation))
+        self._molds.append(mold)
+        self._selector.register(mold.channel, selectors.EVENT_READ, partial(self._hear_mold, mold))
+        self._watch_stacks(mold.stacks, str(mold))
+        self.changed = True
+
+    def _become_mold(self, generation: int, channel: Channel, stacks: int) -> NoReturn:
+        # Imported here, in the child: the master holds neither the event loop nor the app layer.
+        from prefork.processes.mold import run_mold
+
+        start = MoldStart(
+            self._settings,
+            self._target,
+            generation,
+            self._master,
+            self._max_connections,
+            self._families,
+            self._log_file,
+        )
+        run_mold(start, channel, stacks)
+
+    def _tend_molds(self, now: float) -> None:
+        """Have a mold for the generation we want, and the next one when a reload waits for its turn."""
+        for mold in self._molds:
+            if mold.booting and now >= mold.ordered_at + self._settings.boot_seconds:
+                _log.error("%s did not import the app within %g s", mold, self._settings.boot_seconds)
+                mold.abort()
+        current = any(mold.generation >= self.roster.generation and not mold.killed for mold in self._molds)
+        if not current and now >= self._mold_backoff.not_before:
+            self._fork_mold(now)
+        elif self._reload_wanted and self.roster.settled and not any(mold.booting for mold in self._molds):
+            self._reload_wanted = False
+            self._fork_mold(now)
+
+    def _release_molds(self) -> None:
+        """Let go of molds that nobody will be forked from any more."""
+        for mold in self._molds:
+            used = not self._stopping and (mold.generation >= self.roster.generation or mold.booting)
+            if not used and not mold.released and not any(h.generation == mold.generation for h in self.roster):
+                self._forget(mold.channel, mold.stacks, str(mold))
+                mold.release()
+
+    def _hear_mold(self, mold: MoldHandle) -> None:
+        try:
+            while not mold.released and (received := mold.channel.receive()):
+                self._obey_mold(mold, received[0], time.monotonic())
+        except ChannelClosed:
+            self._unregister(mold.channel)  # death is told by waitpid
+
+    def _obey_mold(self, mold: MoldHandle, message: Message, now: float) -> None:
+        self.changed = True
+        if isinstance(message, MoldReady):
+            mold.ready = True
+            if mold.generation > self.roster.generation:
+                _log.info("reload: generation %d is imported", mold.generation)
+                self.roster.generation = mold.generation
+        elif isinstance(message, BootFailed):
+            self._log_boot_failure(str(mold), message)
+        elif isinstance(message, Forked):
+            self._forked(message, now)
+
+    def _mold_gone(self, mold: MoldHandle, status: int, now: float) -> None:
+        self._hear_mold(mold)
+        self._molds.remove(mold)
+        self.changed = True
+        if mold.released:
+            return
+        self._forget(mold.channel, mold.stacks, str(mold))
+        mold.release()
+        for handle in [h for h in self.roster if h.pid is None and h.generation == mold.generation]:
+            self._close_link(handle)  # ordered, and never forked
+            self.roster.remove(handle)
+        if self._stopping:
+            return
+        if not self._proven:
+            self._give_up()
+        elif not mold.ready:
+            _log.error("reload failed: generation %d keeps serving", self.roster.generation)
+            self._mold_backoff.died(None, now)
+        else:
+            _log.error("%s died: %s; importing the app anew", mold, process.exit_words(status))
+            self._mold_backoff.died(now - mold.ordered_at, now)
+
+    # -- workers
+
+    def _spawn(self, step: planning.Spawn, now: float) -> None:
+        mold = next((m for m in self._molds if m.generation == step.generation and m.ready and not m.released), None)
+        if mold is None:
+            return  # its app is being imported
+        handle = self.roster.add(step.slot, step.generation, now)
+        link = WorkerLink(handle, self._max_connections)
+        if not mold.order(link, self._handout.listeners_of(step.slot)):
+            self.roster.remove(handle)
+            link.close()
+            return
+        self._links[handle.serial] = link
+        self._selector.register(link.channel, selectors.EVENT_READ, partial(self._hear_worker, link))
+        self._watch_stacks(link.stacks, f"worker {step.slot} (generation {step.generation})")
+
+    def _forked(self, message: Forked, now: float) -> None:
+        handle = self.roster.by_serial(message.serial)
+        if handle is None:
+            _send_signal(message.pid, signal.SIGKILL)
+            return
+        handle.pid = message.pid
+        status = self._strangers.pop(message.pid, None)
+        if status is not None:
+            self._worker_gone(handle, status, now)
+        elif handle.state is State.DRAINING:
+            self._kill(handle, "retired before it was forked")
+
+    def _hear_worker(self, link: WorkerLink) -> None:
+        try:
+            while received := link.channel.receive():
+                self._obey_worker(link, *received, time.monotonic())
+        except ChannelClosed:
+            self._unregister(link.channel)  # death is told by waitpid
+
+    def _obey_worker(self, link: WorkerLink, message: Message, descriptors: list[int], now: float) -> None:
+        handle = link.handle
+        if isinstance(message, HandBack):
+            self._handout.dispatch([Passed(descriptor, message.listener) for descriptor in descriptors])
+            return
+        self.changed = True
+        if isinstance(message, Ready):
+            handle.apply(Event.REPORTED_READY)
+            handle.ready_at = now
+            self._proven = max(self._proven, handle.generation)
+            _log.info("%s is ready", handle)
+        elif isinstance(message, BootFailed):
+            self._log_boot_failure(str(handle), message)
+        elif isinstance(message, Leave) and not self._stopping:
+            self._retire(handle, "SIGTERM", now, self._settings.drain_seconds, hand_back=True)
+
+    def _retire(self, handle: WorkerHandle, reason: str, now: float, seconds: float, hand_back: bool) -> None:
+        booting = handle.state is State.BOOTING
+        handle.apply(Event.RETIRED)
+        handle.drain_until = now + seconds
+        self.changed = True
+        if booting:
+            self._kill(handle, reason)
+            return
+        _log.info("%s drains: %s", handle, reason)
+        link = self._links[handle.serial]
+        self._tell(link.channel, Drain(hand_back, seconds))
+        if hand_back:
+            self._handout.take_back(link)
+
+    def _act(self, action: health.Action, now: float) -> None:
+        handle = action.handle
+        if isinstance(action, health.Stall):
+            handle.apply(Event.BEAT_LATE)
+            taken = self._handout.take_back(self._links[handle.serial])
+            stopped = " (the process is stopped)" if process.is_stopped(handle.pid) else ""
+            _log.warning(
+                "%s is stalled: its event loop has not turned for %.1f s%s; %d unread connections go to others",
+                handle,
+                action.late_seconds,
+                stopped,
+                taken,
+            )
+            _send_signal(handle.pid, process.STACKS_SIGNAL)
+        elif isinstance(action, health.Recover):
+            handle.apply(Event.BEAT_AGAIN)
+            _log.info("%s runs again", handle)
+        elif isinstance(action, health.Abort):
+            _log.error("%s is aborted: %s", handle, action.reason)
+            handle.aborted_at = now
+            _send_signal(handle.pid, signal.SIGABRT)
+        else:
+            _log.error("%s is killed: %s", handle, action.reason)
+            self._kill(handle, action.reason)
+
+    def _kill(self, handle: WorkerHandle, reason: str) -> None:
+        if not handle.killed and handle.pid is not None:
+            handle.killed = True
+            _log.debug("SIGKILL for %s: %s", handle, reason)
+            _send_signal(handle.pid, signal.SIGKILL)
+
+    def _worker_gone(self, handle: WorkerHandle, status: int, now: float) -> None:
+        link = self._links[handle.serial]
+        self._hear_worker(link)  # what it said last, and what it handed back
+        self._log_death(handle, link, status, now)
+        retired = handle.state is State.DRAINING
+        self._close_link(handle)
+        self.roster.remove(handle)
+        self.changed = True
+        if retired or self._stopping:
+            return
+        if handle.ready_at is None and handle.generation > self._proven:
+            self._generation_failed(handle.generation)
+            return
+        lived = None if handle.ready_at is None else now - handle.ready_at
+        delay = self.roster.backoff(handle.slot).died(lived, now)
+        if delay:
+            _log.warning("slot %d died young; its next worker starts in %.1f s", handle.slot, delay)
+
+    def _generation_failed(self, generation: int) -> None:
+        """A worker of a generation that never served could not boot."""
+        if self._proven:
+            _log.error("reload failed: generation %d keeps serving", self._proven)
+            self.roster.generation = self._proven
+            for handle in [h for h in self.roster if h.generation == generation]:
+                self._kill(handle, "its generation cannot boot")
+        elif not self.roster.in_state(State.BOOTING, State.READY, State.STALLED):
+            self._give_up()
+
+    def _give_up(self) -> None:
+        _log.critical("the app cannot start; see above")
+        self.exit_code = self.exit_code or BootError.exit_code
+        self._handout.close()
+        self.kill_all("the app cannot start")
+
+    def _close_link(self, handle: WorkerHandle) -> None:
+        link = self._links.pop(handle.serial)
+        self._forget(link.channel, link.stacks, str(handle))
+        self._handout.dispatch(link.take_back())
+        link.close()
+
+    # -- words and wires
+
+    def _log_boot_failure(self, who: str, message: BootFailed) -> None:
+        if message.usage:
+            self.exit_code = self.exit_code or UsageError.exit_code
+            _log.error("%s", message.traceback)
+        else:
+            _log.error("%s cannot boot:\n%s", who, message.traceback.rstrip())
+
+    def _log_death(self, handle: WorkerHandle, link: WorkerLink, status: int, now: float) -> None:
+        lost = link.board.in_flight(now)
+        if handle.state is State.DRAINING and status == 0 and not lost:
+            _log.info("%s has drained", handle)
+            return
+        words = process.exit_words(status)
+        kills = cgroup.oom_kills()
+        if kills > self._oom_kills:
+            words += ", killed for lack of memory (out-of-memory kill in its cgroup)"
+        self._oom_kills = kills
+        level = logging.DEBUG if self._stopping and not lost else logging.ERROR
+        _log.log(level, "%s died: %s; %d requests lost", handle, words, len(lost))
+        for record in lost:
+            _log.error("lost with worker %d: %s, after %.3f s", handle.slot, record.request, record.age)
+
+    def _watch_stacks(self, stacks: Stacks, who: str) -> None:
+        self._selector.register(stacks, selectors.EVENT_READ, partial(self._hear_stacks, stacks, who))
+
+    def _hear_stacks(self, stacks: Stacks, who: str) -> None:
+        if not stacks.pull():
+            self._unregister(stacks)
+            return
+        self._dumps[stacks] = who, time.monotonic() + STACKS_QUIET_SECONDS
+        self.changed = True
+
+    def _log_stacks(self, stacks: Stacks, who: str) -> None:
+        self._dumps.pop(stacks, None)
+        text = stacks.pop()
+        if text:
+            _log.warning("stacks of %s:\n%s", who, text)
+
+    def _forget(self, channel: Channel, stacks: Stacks, who: str) -> None:
+        """Stop listening to a child."""
+        self._unregister(channel)
+        self._unregister(stacks)
+        stacks.pull()
+        self._log_stacks(stacks, who)
+
+    def _unregister(self, end: Channel | Stacks) -> None:
+        try:
+            self._selector.unregister(end)
+        except KeyError:
+            pass
+
+    def _tell(self, channel: Channel, message: Message) -> None:
+        try:
+            channel.send(message)
+        except ChannelClosed:
+            pass  # it is dying; waitpid will tell
+
+    def _beats(self) -> dict[int, float]:
+        return {serial: link.board.last_beat for serial, link in self._links.items()}
+
+
+def _send_signal(pid: int | None, number: int) -> None:
+    """To a child that is not reaped yet, so the pid is still its own."""
+    if pid is not None:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass

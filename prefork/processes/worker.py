@@ -1,0 +1,207 @@
+"""The worker: one event loop that takes connections and serves HTTP until it is told to drain."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+import traceback
+from typing import Final, NoReturn
+
+import uvloop
+
+from prefork.apps.application import Application
+from prefork.apps.load import load
+from prefork.errors import BootError, UsageError
+from prefork.http.access import AccessLog
+from prefork.http.connection import Connection
+from prefork.http.service import Service
+from prefork.messages import BootFailed, Drain, HandBack, Leave, Ready, ReopenLogs, Room, shorten
+from prefork.processes.start import WorkerStart
+from prefork.system import handoff, log, process
+from prefork.system.channel import Channel, ChannelClosed, adopt
+from prefork.system.handoff import Passed
+from prefork.system.lines import LineFile
+from prefork.system.scoreboard import ScoreboardWriter
+
+SHUTDOWN_SECONDS: Final = 2.0  # for the app's shutdown hooks, after the last connection
+ACCEPT_BATCH: Final = 16  # connections a worker takes from its own listener per turn of the loop (balance kernel)
+
+_log = logging.getLogger("prefork.worker")
+
+
+def run_worker(start: WorkerStart, app: Application | None) -> NoReturn:
+    """The life of a worker, in a fresh child of the mold. `app` is None when the worker is to import it itself."""
+    process.wait_for_adoption(start.mold.master)
+    process.die_with_parent(start.mold.master)
+    process.become_child()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    process.reseed()
+    process.watch_stacks(start.stacks)
+    log.identify("worker", start.slot, start.generation)
+    process.set_title(log.title("worker", start.slot, start.generation))
+    channel = Channel.from_descriptor(start.channel)
+    code = BootError.exit_code
+    try:
+        if app is None:
+            app = load(start.mold.target, start.settings)
+            log.serve_root(start.mold.log_file, start.settings)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            code = runner.run(Worker(start, app, channel).run())
+    except ChannelClosed:
+        code = 1  # the master is gone
+    except UsageError as error:
+        channel.send(BootFailed(str(error), usage=True))
+    except BaseException:
+        channel.send(BootFailed(shorten(traceback.format_exc())))
+    process.leave(code)
+
+
+class Worker:
+    """A worker from its start-up hooks to its shutdown hooks."""
+
+    def __init__(self, start: WorkerStart, app: Application, channel: Channel) -> None:
+        settings = start.settings
+        self._start = start
+        self._app = app
+        self._channel = channel
+        self._queue = adopt(start.queue)
+        self._board = ScoreboardWriter(start.scoreboard, start.mold.max_connections)
+        os.close(start.scoreboard)
+        self._listeners = [
+            socket.socket(family, socket.SOCK_STREAM, 0, fileno=descriptor)
+            for family, descriptor in zip(start.mold.families, start.listeners, strict=False)
+        ]
+        self._lines = LineFile(settings.access_log_file) if settings.access_log else None
+        self._done = asyncio.Event()
+        self._arriving: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> int:
+        """Serve until drained. Returns the exit code; what the start-up hooks raise passes through."""
+        self._loop = asyncio.get_running_loop()
+        await self._app.startup()
+        self._service = Service(self._app, self._start.settings, self._board, self._access_log())
+        self._tick_seconds = min(self._start.settings.stall_seconds / 4, self._service.sweep_seconds)
+        self._board.on_room = self._report_room
+        self._loop.add_signal_handler(signal.SIGTERM, self._ask_to_leave)
+        self._tick()
+        self._loop.add_reader(self._queue, self._take_connections)
+        for index in range(len(self._listeners)):
+            self._loop.add_reader(self._listeners[index], self._accept_connections, index)
+        # Ready comes last: the master counts a ready worker as capacity at once and may retire the one it replaces.
+        self._channel.send(Ready())
+        self._loop.add_reader(self._channel.fileno(), self._read_orders)
+        await self._done.wait()
+        await self._shut_down()
+        return 0
+
+    def _access_log(self) -> AccessLog | None:
+        if self._lines is None:
+            return None
+        who = {"role": "worker", "slot": self._start.slot, "generation": self._start.generation, "pid": os.getpid()}
+        return AccessLog(self._lines.add, who, self._start.settings.log_format == "json")
+
+    def _tick(self) -> None:
+        self._board.beat(time.monotonic())
+        self._service.sweep()
+        if self._lines is not None:
+            self._lines.flush()
+        self._loop.call_later(self._tick_seconds, self._tick)
+
+    # -- connections
+
+    def _take_connections(self) -> bool:
+        """Take one message's worth from the hand-out queue. Returns whether there was one."""
+        batch = handoff.take(self._queue)
+        for passed in batch:
+            self._open(passed)
+        return bool(batch)
+
+    def _accept_connections(self, index: int) -> None:
+        """Accept by ourselves from our slot's own listener (balance kernel)."""
+        for _ in range(ACCEPT_BATCH):
+            if len(self._service.connections) + len(self._arriving) >= self._start.mold.max_connections:
+                self._loop.remove_reader(self._listeners[index])  # back with the next tick that finds room
+                self._loop.call_later(self._tick_seconds, self._listen_again, index)
+                return
+            try:
+                connection, _ = self._listeners[index].accept()
+            except OSError:  # nothing there, or gone again; out of descriptors: the backlog keeps it
+                return
+            self._board.count_accepted()
+            self._open(Passed(connection.detach(), index))
+
+    def _listen_again(self, index: int) -> None:
+        if not self._service.draining:
+            self._loop.add_reader(self._listeners[index], self._accept_connections, index)
+
+    def _open(self, passed: Passed) -> None:
+        task = self._loop.create_task(self._connect(passed))
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
+
+    async def _connect(self, passed: Passed) -> None:
+        family = self._start.mold.families[passed.listener]
+        end = socket.socket(family, socket.SOCK_STREAM, 0, fileno=passed.descriptor)
+        try:
+            await self._loop.connect_accepted_socket(lambda: self._service.connection(passed.listener), end)
+        except OSError as error:
+            end.close()
+            self._board.count_lost()
+            _log.debug("a connection was gone before it was opened: %s", error)
+
+    def _hand_back(self, connection: Connection) -> bool:
+        return self._channel.send(HandBack(connection.listener), [connection.fileno()])
+
+    # -- orders
+
+    def _read_orders(self) -> None:
+        try:
+            while received := self._channel.receive():
+                order = received[0]
+                if isinstance(order, Drain):
+                    self._drain(order)
+                elif isinstance(order, ReopenLogs):
+                    self._start.mold.log_file.reopen()
+                    if self._lines is not None:
+                        self._lines.reopen()
+        except ChannelClosed:
+            os._exit(1)  # the master is gone; the kernel is about to kill us anyway
+
+    def _report_room(self) -> None:
+        self._channel.send(Room())
+
+    def _ask_to_leave(self) -> None:
+        self._channel.send(Leave())
+
+    def _drain(self, order: Drain) -> None:
+        for listener in self._listeners:
+            self._loop.remove_reader(listener)
+        while self._take_connections():  # the last ones that were handed to us
+            pass
+        self._service.on_empty = self._finish_if_empty
+        self._service.drain(self._hand_back if order.hand_back else None)
+        self._loop.call_later(order.seconds, self._cut)
+
+    def _finish_if_empty(self) -> None:
+        if not self._arriving:
+            self._done.set()
+        else:
+            self._loop.call_later(self._tick_seconds, self._service.report_empty)
+
+    def _cut(self) -> None:
+        """The drain limit has passed: what is still open is cut, and its handlers are cancelled."""
+        self._service.cut()
+        self._done.set()
+
+    async def _shut_down(self) -> None:
+        try:
+            async with asyncio.timeout(SHUTDOWN_SECONDS):
+                await self._app.shutdown()
+        except TimeoutError:
+            _log.warning("the app's shutdown hooks did not end within %g s", SHUTDOWN_SECONDS)
+        except Exception:
+            _log.exception("the app's shutdown hooks failed")
+        if self._lines is not None:
+            self._lines.close(SHUTDOWN_SECONDS)

@@ -1,0 +1,171 @@
+"""Declare every setting once: its name, type, default, bounds, unit and meaning.
+
+Flags, `PREFORK_*` variables, file keys, help and docs are derived from this one struct.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+GROUPS = {
+    "processes": "Processes",
+    "connections": "Connections",
+    "http": "HTTP limits",
+    "app": "Application",
+    "logging": "Logging and readiness",
+}
+
+KIB = 1024
+MIB = 1024 * KIB
+TIB = 1024 * 1024 * MIB
+
+# Seconds, one week. Far above any sensible wait, and far below the 2^31 milliseconds that epoll_wait(2) can count.
+LONGEST = 604_800
+
+
+def about(group: str, text: str, unit: Literal["", "seconds", "bytes"] = "") -> Meta:
+    """What help and docs say of a setting. Values in `bytes` may be written with K, M, G or T."""
+    return Meta(description=text, extra={"group": group, "unit": unit})
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the operator chose. `Settings()` holds the defaults; `load()` reads the sources and checks the bounds."""
+
+    bind: Annotated[
+        list[str],
+        Meta(min_length=1),
+        about(
+            "connections",
+            "Address to listen on: HOST:PORT, [::1]:PORT, unix:/path or fd://N (an inherited socket). Port 0 takes "
+            "a free one.",
+        ),
+    ] = field(default_factory=lambda: ["127.0.0.1:8000"])
+
+    workers: Annotated[
+        Annotated[int, Meta(ge=1, le=1024)] | Literal["auto"],
+        about("processes", "Number of worker processes. auto: one per CPU that affinity and the cgroup's quota allow."),
+    ] = "auto"
+    balance: Annotated[
+        Literal["round-robin", "least-connections", "kernel"],
+        about(
+            "processes",
+            "How connections are spread over workers: strictly in turn, to the one with the fewest open, or by the "
+            "kernel (SO_REUSEPORT).",
+        ),
+    ] = "round-robin"
+    preload: Annotated[
+        bool,
+        about("processes", "Import the app once and fork workers from it. Without it each worker imports the app."),
+    ] = True
+    stall_seconds: Annotated[
+        float,
+        Meta(ge=0.05, le=LONGEST),
+        about(
+            "processes",
+            "A worker whose event loop did not turn for this long gets no connections until it does; its stacks are "
+            "logged.",
+            "seconds",
+        ),
+    ] = 1.0
+    hang_seconds: Annotated[
+        float,
+        Meta(ge=0, le=LONGEST),
+        about("processes", "A worker stalled for this long is killed and replaced. 0: never.", "seconds"),
+    ] = 60.0
+    boot_seconds: Annotated[
+        float,
+        Meta(gt=0, le=LONGEST),
+        about("processes", "How long a process may take to import the app and run its start-up hooks.", "seconds"),
+    ] = 60.0
+    drain_seconds: Annotated[
+        float,
+        Meta(ge=0, le=LONGEST),
+        about("processes", "How long a retiring worker may finish open requests before it is killed.", "seconds"),
+    ] = 30.0
+
+    max_connections: Annotated[
+        int,
+        Meta(ge=1, le=65536),
+        about("connections", "Open connections per worker. When all workers are full, new ones wait in the backlog."),
+    ] = 8192
+    backlog: Annotated[
+        int,
+        Meta(ge=1, le=65535),
+        about("connections", "Connections the kernel holds until they are accepted; net.core.somaxconn caps it."),
+    ] = 2048
+    keep_alive_seconds: Annotated[
+        float,
+        Meta(gt=0, le=LONGEST),
+        about(
+            "connections",
+            "How long an idle connection stays open. Keep it above your load balancer's (often 60).",
+            "seconds",
+        ),
+    ] = 75.0
+    header_seconds: Annotated[
+        float,
+        Meta(gt=0, le=LONGEST),
+        about("connections", "How long a client may take to send a request's head; then 408.", "seconds"),
+    ] = 10.0
+    body_seconds: Annotated[
+        float,
+        Meta(gt=0, le=LONGEST),
+        about("connections", "How long a request's body may pause between two pieces; then 408.", "seconds"),
+    ] = 30.0
+    disconnect_grace_seconds: Annotated[
+        float,
+        Meta(ge=0, le=LONGEST),
+        about(
+            "connections",
+            "How long a handler goes on after its client closed or half-closed the connection, before it is cancelled.",
+            "seconds",
+        ),
+    ] = 3.0
+
+    max_target: Annotated[
+        int,
+        Meta(ge=16, le=64 * KIB),
+        about("http", "Longest request target (path and query); beyond it 414.", "bytes"),
+    ] = 8 * KIB
+    max_headers: Annotated[
+        int,
+        Meta(ge=1, le=10_000),
+        about("http", "Most header fields in a request; beyond it 431."),
+    ] = 100
+    max_header_bytes: Annotated[
+        int,
+        Meta(ge=256, le=MIB),
+        about("http", "Most bytes of header fields in a request; beyond it 431.", "bytes"),
+    ] = 32 * KIB
+    max_body: Annotated[
+        int,
+        Meta(ge=0, le=TIB),
+        about("http", "Largest request body; beyond it 413. A route may set its own.", "bytes"),
+    ] = 16 * MIB
+    server_header: Annotated[bool, about("http", "Send the Server header.")] = True
+
+    threads: Annotated[
+        int,
+        Meta(ge=1, le=1024),
+        about("app", "Threads per worker that run plain def handlers."),
+    ] = 40
+    app_dir: Annotated[str, Meta(min_length=1), about("app", "Folder the app is imported from.")] = "."
+    debug: Annotated[bool, about("app", "Show tracebacks in responses. Never on a public server.")] = False
+
+    log_format: Annotated[Literal["text", "json"], about("logging", "Form of log lines.")] = "text"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"],
+        about("logging", "Least severe level that is logged."),
+    ] = "info"
+    log_file: Annotated[str, Meta(min_length=1), about("logging", "File to log to. -: standard error.")] = "-"
+    access_log: Annotated[bool, about("logging", "Log one line per request.")] = False
+    access_log_file: Annotated[
+        str, Meta(min_length=1), about("logging", "File for the access log. -: standard output.")
+    ] = "-"
+    ready_fd: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        about(
+            "logging",
+            "Inherited descriptor that gets one JSON line with addresses and pids once the first workers serve.",
+        ),
+    ] = None

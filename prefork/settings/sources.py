@@ -1,0 +1,166 @@
+"""Read the settings from flags, environment and files, by rank, and remember where each came from."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from prefork.errors import UsageError
+from prefork.settings.declared import Settings
+from prefork.settings.describe import SETTINGS
+from prefork.settings.values import from_file, from_text, printable
+
+PREFIX = "PREFORK_"
+OWN_FILE = "prefork.toml"
+PROJECT_FILE = "pyproject.toml"
+# The test suite's own knobs share the prefix and are no settings.
+TEST_PREFIX = "PREFORK_TEST_"
+# Kubernetes puts these into every container beside a Service called prefork or prefork-*.
+SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
+SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings, the target if any source names one, and per key the source its value came from."""
+
+    settings: Settings
+    target: str | None
+    origin: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Raw values by key from one place, with the name each key has there."""
+
+    values: Mapping[str, object]
+    names: Mapping[str, str]
+    spelled: bool  # single values are text to be read, as in flags and variables
+
+
+def load(flags: Mapping[str, object], env: Mapping[str, str], folder: Path) -> Loaded:
+    """Flag before PREFORK_* before prefork.toml (or --config) before pyproject.toml before default.
+
+    `flags` maps keys (settings, `target`, `config`) to text, to a bool for switches, to several texts for lists; None
+    and nothing mean not given. `env` may hold anything. UsageError names the source, the key, the value and the bound.
+    """
+    values: dict[str, object] = {}
+    origin: dict[str, str] = {}
+    for source in (_flags(flags), _environment(env), *_files(flags, env, folder)):
+        for key, raw in source.values.items():
+            # Also what a higher rank overrides is read: a wrong value should not wait for the day it counts.
+            value = _value(key, raw, source)
+            if key not in values:
+                values[key], origin[key] = value, source.names[key]
+    target = values.pop("target", None)
+    settings = msgspec.convert(values, Settings)
+    origin = {key: origin.get(key, "default") for key in ("target", *SETTINGS)}
+    _refuse_conflicts(settings, origin)
+    return Loaded(settings, target if isinstance(target, str) else None, origin)
+
+
+def _flags(flags: Mapping[str, object]) -> Source:
+    given = {key: value for key, value in flags.items() if key != "config" and value is not None and value != ()}
+    for key in given:
+        _refuse_unknown(key, ["target", *SETTINGS], "flags")
+    names = {"target": "argument"}
+    for key, setting in SETTINGS.items():
+        names[key] = setting.off_flag if given.get(key) is False else setting.flag
+    return Source(given, names, spelled=True)
+
+
+def _environment(env: Mapping[str, str]) -> Source:
+    """An empty variable counts as not set: compose files write `PREFORK_WORKERS=${WORKERS:-}`."""
+    variables = {setting.variable: key for key, setting in SETTINGS.items()} | {PREFIX + "TARGET": "target"}
+    found: dict[str, object] = {}
+    for name, text in env.items():
+        if name.startswith(PREFIX) and text and name != PREFIX + "CONFIG" and not _foreign(name, text):
+            _refuse_unknown(name, [*variables, PREFIX + "CONFIG"], "environment")
+            found[variables[name]] = text
+    return Source(found, {key: name for name, key in variables.items()}, spelled=True)
+
+
+def _foreign(name: str, text: str) -> bool:
+    link = SERVICE_LINK.search(name) or (name.endswith("_PORT") and SERVICE_URL.match(text))
+    return name.startswith(TEST_PREFIX) or bool(link)
+
+
+def _files(flags: Mapping[str, object], env: Mapping[str, str], folder: Path) -> list[Source]:
+    """The configuration file, if there is one or one was asked for, and then the project's table."""
+    asked, by = (flags["config"], "--config") if flags.get("config") else (env.get(PREFIX + "CONFIG"), "PREFORK_CONFIG")
+    own = _file(folder, str(asked or OWN_FILE))
+    if asked and own is None:
+        raise UsageError(f"{by}: there is no file {str(asked)!r}")
+    return [source for source in (own, _file(folder, PROJECT_FILE)) if source]
+
+
+def _file(folder: Path, name: str) -> Source | None:
+    """The keys of a TOML file, of a pyproject.toml only its table [tool.prefork]; None if there is no such file."""
+    path = folder / name
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{name}: cannot be read: {error}") from None
+    table = _table(text, name)
+    if path.name == PROJECT_FILE:
+        name += " [tool.prefork]"
+        for step in ("tool", "prefork"):
+            table = table.get(step, {}) if isinstance(table, dict) else {}
+    if not isinstance(table, dict):
+        raise UsageError(f"{name}: must be a table")
+    for key in table:
+        _refuse_unknown(key, ["target", *SETTINGS], name)
+    return Source(table, dict.fromkeys(table, name), spelled=False)
+
+
+def _table(text: str, name: str) -> object:
+    import tomllib  # here, because most starts read no file
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{name}: is not valid TOML: {error}") from None
+
+
+def _value(key: str, raw: object, source: Source) -> object:
+    try:
+        if key == "target":
+            return _target(raw)
+        if source.spelled and isinstance(raw, str):
+            return from_text(SETTINGS[key], raw)
+        return from_file(SETTINGS[key], list(raw) if isinstance(raw, tuple) else raw)
+    except ValueError as error:
+        raise UsageError(f"{source.names[key]}: {key} = {raw!r} {error}") from None
+
+
+def _target(raw: object) -> str:
+    if not isinstance(raw, str) or not raw.strip():
+        raise ValueError("must be module:name or module:factory()")
+    return printable(raw.strip())
+
+
+def _refuse_unknown(key: str, known: Iterable[str], where: str) -> None:
+    # Without the prefix, which would make every variable a close match of every other.
+    names = {name.removeprefix(PREFIX): name for name in known}
+    if key in names.values():
+        return
+    close = [names[name] for name in difflib.get_close_matches(key.removeprefix(PREFIX), names, n=2, cutoff=0.7)]
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    raise UsageError(f"{where}: unknown {'variable' if key.startswith(PREFIX) else 'key'} {key}{hint}")
+
+
+def _refuse_conflicts(settings: Settings, origin: Mapping[str, str]) -> None:
+    """The rules that tie two settings together."""
+    if 0 < settings.hang_seconds <= settings.stall_seconds:
+        hang, stall = SETTINGS["hang_seconds"], SETTINGS["stall_seconds"]
+        raise UsageError(
+            f"hang_seconds = {hang.show(settings.hang_seconds)} ({origin['hang_seconds']}) must be 0 or > "
+            f"stall_seconds = {stall.show(settings.stall_seconds)} ({origin['stall_seconds']})"
+        )

@@ -1,0 +1,1 @@
+"""Thin hands on Linux: channels, listeners, shared memory, signals, cgroups, logs. No policy."""

@@ -1,0 +1,75 @@
+"""Messages with descriptors between two processes, over a pair of SOCK_SEQPACKET sockets (unix(7))."""
+
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+from prefork.messages import Message, decode, encode
+
+WIRE_BYTES: Final = 128 * 1024
+DESCRIPTORS: Final = 250  # a message; the kernel's SCM_MAX_FD is 253
+
+
+class ChannelClosed(Exception):
+    """The other end is gone."""
+
+
+class Channel:
+    """One end. Never blocks unless told to; a message arrives whole or not at all."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+
+    @classmethod
+    def pair(cls) -> tuple["Channel", "Channel"]:
+        ours, theirs = seqpacket_pair()
+        return cls(ours), cls(theirs)
+
+    @classmethod
+    def from_descriptor(cls, descriptor: int) -> "Channel":
+        return cls(adopt(descriptor))
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def set_blocking(self, blocking: bool) -> None:
+        self._socket.setblocking(blocking)
+
+    def send(self, message: Message, descriptors: Sequence[int] = ()) -> bool:
+        """Send a message; the receiver gets duplicates of `descriptors`. False when its queue is full.
+        Raises ChannelClosed."""
+        try:
+            socket.send_fds(self._socket, [encode(message)], descriptors)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise ChannelClosed(str(error)) from error
+        return True
+
+    def receive(self) -> tuple[Message, list[int]] | None:
+        """The next message and its descriptors; None when there is none yet. Raises ChannelClosed."""
+        try:
+            wire, descriptors, _, _ = socket.recv_fds(self._socket, WIRE_BYTES, DESCRIPTORS)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise ChannelClosed(str(error)) from error
+        if not wire:
+            raise ChannelClosed("end of file")
+        return decode(wire), descriptors
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def seqpacket_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends that keep message bounds; both non-blocking."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    return ours, theirs
+
+
+def adopt(descriptor: int) -> socket.socket:
+    """The socket object of a SEQPACKET descriptor that came with a message."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=descriptor)

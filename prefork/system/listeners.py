@@ -1,0 +1,179 @@
+"""Open the sockets the server listens on, and close them without leaving a trace."""
+
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Final
+
+from prefork.errors import BindError
+from prefork.settings import Address, InheritedAddress, TcpAddress, UnixAddress, parse_bind
+
+SYSTEMD_FIRST_FD: Final = 3  # sd_listen_fds(3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Listener:
+    """A listening socket and where it listens, in words for people (`http://127.0.0.1:8000`)."""
+
+    socket: socket.socket
+    name: str
+    shared: bool  # cannot be opened once more beside itself with SO_REUSEPORT
+    file: tuple[int, int] | None = None  # device and inode of the socket file we made
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def unlink(self) -> None:
+        """Remove our socket file, unless another server has put its own there."""
+        if self.file is not None:
+            path = self.name.removeprefix("unix:")
+            with contextlib.suppress(OSError):
+                if _identity(path) == self.file:
+                    os.unlink(path)
+
+
+def open_listeners(binds: list[str], backlog: int, reuse_port: bool) -> list[Listener]:
+    """One listener per address. Raises BindError naming the address; nothing stays open then."""
+    opened: list[Listener] = []
+    try:
+        for bind in binds:
+            for address in _resolve(parse_bind(bind), bind):
+                opened.append(_open(address, bind, backlog, reuse_port))
+    except BaseException:
+        for listener in opened:
+            listener.close()
+        raise
+    return opened
+
+
+def open_beside(listener: Listener, backlog: int) -> Listener:
+    """Another listener on the same address, with a backlog of its own (SO_REUSEPORT, socket(7))."""
+    if listener.shared:
+        return Listener(listener.socket.dup(), listener.name, True)
+    end = socket.socket(listener.socket.family, socket.SOCK_STREAM)
+    try:
+        _listen(end, listener.socket.getsockname(), backlog, True)
+    except OSError as error:
+        end.close()
+        raise BindError(f"cannot bind {listener.name} once more: {_words(error)}") from error
+    return Listener(end, listener.name, False)
+
+
+def systemd_binds(environment: MutableMapping[str, str]) -> list[str]:
+    """The sockets systemd passed to this process, as `fd://N` (sd_listen_fds(3)); removes its variables."""
+    passed = environment.pop("LISTEN_FDS", "0")
+    meant_for = environment.pop("LISTEN_PID", "")
+    environment.pop("LISTEN_FDNAMES", None)
+    if not passed.isdigit() or meant_for != str(os.getpid()):
+        return []
+    return [f"fd://{SYSTEMD_FIRST_FD + number}" for number in range(int(passed))]
+
+
+def _resolve(address: Address, bind: str) -> list[Address]:
+    """A host name stands for each of its addresses, as `localhost` for 127.0.0.1 and ::1 (one of them for port 0)."""
+    if not isinstance(address, TcpAddress):
+        return [address]
+    try:
+        found = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
+        )
+    except OSError:
+        try:
+            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except OSError as error:
+            raise BindError(f"cannot bind {bind}: {_words(error)}") from error
+    hosts = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    return [TcpAddress(host, address.port) for host in (hosts if address.port else hosts[:1])]
+
+
+def _open(address: Address, bind: str, backlog: int, reuse_port: bool) -> Listener:
+    try:
+        if isinstance(address, InheritedAddress):
+            return _inherit(address.fd, bind, backlog)
+        if isinstance(address, UnixAddress):
+            return _open_unix(address.path, bind, backlog)
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        end = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            if family == socket.AF_INET6:
+                end.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # 0.0.0.0 may be bound beside [::]
+            _listen(end, (address.host, address.port), backlog, reuse_port)
+        except BaseException:
+            end.close()
+            raise
+    except OSError as error:
+        raise BindError(f"cannot bind {bind}: {_words(error)}") from error
+    return Listener(end, _tcp_name(end), False)
+
+
+def _listen(end: socket.socket, address: tuple[str, int] | str, backlog: int, reuse_port: bool) -> None:
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reuse_port:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    end.bind(address)
+    _prepare(end, backlog)
+
+
+def _prepare(end: socket.socket, backlog: int) -> None:
+    if end.family != socket.AF_UNIX:
+        # Accepted sockets inherit it, whoever accepts them; without it keep-alive answers wait 40 ms for an ACK.
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    end.setblocking(False)
+    end.listen(backlog)
+
+
+def _inherit(descriptor: int, bind: str, backlog: int) -> Listener:
+    try:
+        end = socket.socket(fileno=os.dup(descriptor))
+    except OSError as error:
+        raise BindError(f"cannot use {bind}: {_words(error)}") from error
+    if end.type != socket.SOCK_STREAM or end.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+        end.close()
+        raise BindError(f"cannot use {bind}: it is not a TCP or Unix stream socket")
+    _prepare(end, backlog)
+    name = f"unix:{_path(end)}" if end.family == socket.AF_UNIX else _tcp_name(end)
+    return Listener(end, name, True)
+
+
+def _open_unix(path: str, bind: str, backlog: int) -> Listener:
+    """A socket file left by a server that is gone is replaced; one that answers is not ours to take."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise BindError(f"cannot bind {bind}: there is a file of that name that is no socket")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(path)
+            except (ConnectionRefusedError, FileNotFoundError):
+                os.unlink(path)
+            else:
+                raise BindError(f"cannot bind {bind}: another server listens there")
+    end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        end.bind(path)
+        _prepare(end, backlog)
+    except BaseException:
+        end.close()
+        raise
+    return Listener(end, f"unix:{path}", True, _identity(path))
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+
+def _path(end: socket.socket) -> str:
+    name = end.getsockname()
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def _tcp_name(end: socket.socket) -> str:
+    host, port = end.getsockname()[:2]
+    return f"http://[{host}]:{port}" if end.family == socket.AF_INET6 else f"http://{host}:{port}"
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

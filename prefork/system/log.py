@@ -1,0 +1,154 @@
+"""Log lines that say which process speaks: role, slot, generation, pid; as text or JSON, one write each."""
+
+import json
+import logging
+import os
+import sys
+import time
+from typing import Final
+
+from prefork.errors import UsageError
+from prefork.settings import Settings
+
+ACCESS_LOGGER: Final = "prefork.access"
+_STANDARD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+_identity: dict[str, object] = {"role": "master"}
+
+
+def identify(role: str, slot: int | None = None, generation: int | None = None) -> None:
+    """Say who this process is; every line it logs from now on carries it."""
+    _identity.clear()
+    _identity["role"] = role
+    if slot is not None:
+        _identity["slot"] = slot
+    if generation is not None:
+        _identity["generation"] = generation
+
+
+def title(role: str, slot: int | None = None, generation: int | None = None) -> str:
+    """The same identity as a process title: `prefork worker 0 g1`."""
+    words = ["prefork", role]
+    if slot is not None:
+        words.append(str(slot))
+    if generation is not None:
+        words.append(f"g{generation}")
+    return " ".join(words)
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-01-31 12:00:00.123 warning worker 0 g1 [123] prefork: message`"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        who = title(str(_identity["role"]), _number("slot"), _number("generation")).removeprefix("prefork ")
+        text = _escape(record.getMessage())
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        return (
+            f"{when}.{int(record.msecs):03d} {record.levelname.lower():7} {who} [{os.getpid()}] {record.name}: {text}"
+        )
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line; what a caller passed as `extra` becomes a field of it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": _iso(record.created),
+            "level": record.levelname.lower(),
+            **_identity,
+            "pid": os.getpid(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line.update((key, value) for key, value in vars(record).items() if key not in _STANDARD_FIELDS)
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
+class LogFile(logging.Handler):
+    """Writes lines to a file, or to standard error for `-`. Each line is one write, so processes can share it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+        self._descriptor = open_log(path, 2)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            data = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:
+            pass  # a full disk or a reader that has gone must not end the server
+        except Exception:
+            self.handleError(record)
+
+    def reopen(self) -> None:
+        """Open the file anew by its name: it was rotated away."""
+        self._descriptor = reopen_log(self._path, self._descriptor, 2)
+
+    @property
+    def descriptor(self) -> int:
+        return self._descriptor
+
+
+def set_up(settings: Settings) -> LogFile:
+    """Send prefork's loggers to the log file. Raises UsageError when it cannot be opened."""
+    handler = LogFile(settings.log_file)
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
+    logger = logging.getLogger("prefork")
+    logger.handlers = [handler]
+    logger.setLevel(settings.log_level.upper())
+    logger.propagate = False
+    return handler
+
+
+def serve_root(handler: logging.Handler, settings: Settings) -> None:
+    """Let the app's own loggers write where ours do, unless the app has set up logging itself."""
+    root = logging.getLogger()
+    if not root.handlers:
+        root.addHandler(handler)
+        root.setLevel(settings.log_level.upper())
+
+
+def open_log(path: str, standard: int) -> int:
+    """A descriptor to append to; `standard` for `-`. Raises UsageError."""
+    if path == "-":
+        return standard
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise UsageError(f"cannot write the log file {path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def reopen_log(path: str, descriptor: int, standard: int) -> int:
+    """The descriptor of `path` opened anew; the old one when that fails, which is said on standard error."""
+    if path == "-":
+        return descriptor
+    try:
+        fresh = open_log(path, standard)
+    except UsageError as error:
+        sys.stderr.write(f"prefork: {error}; going on with the old one\n")
+        return descriptor
+    os.close(descriptor)
+    return fresh
+
+
+def _number(key: str) -> int | None:
+    value = _identity.get(key)
+    return value if isinstance(value, int) else None
+
+
+def _escape(text: str) -> str:
+    """Control characters made visible, further lines set in: what a client sent cannot forge a line."""
+    if text.isprintable():
+        return text
+    visible = (c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(visible).replace("\n", "\n    ")
+
+
+def _iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds % 1 * 1000):03d}Z"

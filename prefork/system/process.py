@@ -1,0 +1,144 @@
+"""What a process does about itself: its title, its parent's death, its descriptors, its end."""
+
+import atexit
+import contextlib
+import ctypes
+import faulthandler
+import os
+import random
+import resource
+import select
+import signal
+import sys
+from collections.abc import Iterable
+from typing import Final, NoReturn
+
+try:
+    import setproctitle
+except ImportError:  # the extra `standard` is not installed; ps then shows the short name only
+    setproctitle = None  # type: ignore[assignment]
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NAME: Final = 15
+_PR_SET_CHILD_SUBREAPER: Final = 36
+
+STACKS_SIGNAL: Final = signal.SIGRTMIN + 1  # dumps all Python stacks; apps rarely use the real-time signals
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+CHILD_IGNORES: Final = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP)
+"""A terminal sends these to the whole group; what they mean to the server is the master's to tell."""
+
+
+def set_title(title: str) -> None:
+    """Show `title` in ps and top (the first 15 bytes of it where the extra `standard` is missing)."""
+    _libc.prctl(_PR_SET_NAME, title.removeprefix("prefork ")[:15].encode(), 0, 0, 0)
+    if setproctitle is not None:
+        setproctitle.setproctitle(title)
+
+
+def become_subreaper() -> None:
+    """Adopt orphaned descendants (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill us when process `parent` ends, even inside a C call (prctl(2), PR_SET_PDEATHSIG).
+
+    A process that was forked twice calls this once its new parent has adopted it; see `wait_for_adoption`.
+    """
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before we asked
+        os._exit(1)
+
+
+def wait_for_adoption(parent: int) -> None:
+    """Wait until process `parent`, a subreaper, has become our parent: the process that forked us has ended."""
+    while (between := os.getppid()) != parent:
+        try:
+            descriptor = os.pidfd_open(between)
+        except ProcessLookupError:
+            continue
+        try:
+            select.select([descriptor], [], [])
+        finally:
+            os.close(descriptor)
+        if os.getppid() not in (parent, between):
+            os._exit(1)  # someone else adopted us: the master is gone
+
+
+def close_descriptors_except(kept: Iterable[int]) -> None:
+    """Close all but standard streams and `kept`."""
+    low = 3
+    for descriptor in sorted({number for number in kept if number >= 3}):
+        os.closerange(low, descriptor)
+        low = descriptor + 1
+    os.closerange(low, 2**31 - 1)  # one close_range(2), whatever the limit
+
+
+def become_child() -> None:
+    """What every forked child does first: it must not act on, or through, what belongs to its parent."""
+    signal.set_wakeup_fd(-1)  # else our signals would wake the parent
+    for number in signal.valid_signals():
+        if number in CHILD_IGNORES:
+            signal.signal(number, signal.SIG_IGN)
+        elif signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN, None):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def watch_stacks(descriptor: int) -> None:
+    """Write the Python stacks of all threads to `descriptor` on STACKS_SIGNAL, and when the process crashes."""
+    faulthandler.enable(descriptor)
+    faulthandler.register(STACKS_SIGNAL, file=descriptor, all_threads=True, chain=False)
+
+
+def reseed() -> None:
+    """Give this process random numbers of its own, also from NumPy's global generator."""
+    random.seed()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit on open descriptors to the hard one. Returns it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else 1 << 20
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return soft if soft != resource.RLIM_INFINITY else wanted
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        return soft
+    return wanted
+
+
+def leave(code: int) -> NoReturn:
+    """End a forked child: what the app registered with atexit runs, what its parents' frames would do does not."""
+    with contextlib.suppress(Exception):
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def is_stopped(pid: int | None) -> bool:
+    """Whether a process is stopped by a signal (state T, proc(5))."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
+
+
+def exit_words(status: int) -> str:
+    """A wait status in words: `exit status 3` or `signal SIGKILL`."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            return f"signal {signal.Signals(number).name}"
+        except ValueError:
+            return f"signal {number}"
+    return f"exit status {os.waitstatus_to_exitcode(status)}"

@@ -1,0 +1,134 @@
+"""One worker's scoreboard in shared memory: its heartbeat, its counters, and a record of each request in flight.
+
+Each word has a single writer: the worker writes all but the master's flag. So there are no locks, and what a killed
+worker wrote last is still there for the master to read.
+"""
+
+import mmap
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+PAGE_BYTES: Final = 128  # two cache lines: the worker's words, then the master's
+RECORD_BYTES: Final = 128  # start time, then the beginning of the request line
+
+_RECORD = struct.Struct(f"d{RECORD_BYTES - 8}p")
+_REQUEST_LINE_END: Final = b" HTTP/1."
+_STARTS_EACH = RECORD_BYTES // 8
+_FIRST_START = PAGE_BYTES // 8
+
+# Words of 8 bytes, by index.
+_BEAT, _ACCEPTED, _CLOSED, _REQUESTS = range(4)
+_MASTER_WAITS = 64 // 8
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """A request that was being handled: method and target (cut to what a record holds), and its age in seconds."""
+
+    request: str
+    age: float
+
+
+def size(connections: int) -> int:
+    """Bytes of a scoreboard. One record more than connections takes what does not fit."""
+    return PAGE_BYTES + (connections + 1) * RECORD_BYTES
+
+
+def create(connections: int) -> int:
+    """A descriptor of fresh memory (memfd_create(2)); its pages cost nothing until they are written."""
+    descriptor = os.memfd_create("prefork-scoreboard", os.MFD_CLOEXEC)
+    os.ftruncate(descriptor, size(connections))
+    return descriptor
+
+
+class Scoreboard:
+    """The master's view: reads everything, writes one flag."""
+
+    def __init__(self, descriptor: int, connections: int) -> None:
+        self._records = connections + 1
+        self._memory = mmap.mmap(descriptor, size(connections))
+        self._floats = memoryview(self._memory).cast("d")
+        self._counts = memoryview(self._memory).cast("Q")
+
+    @property
+    def last_beat(self) -> float:
+        """Monotonic seconds; 0 before the first."""
+        return self._floats[_BEAT]
+
+    @property
+    def accepted(self) -> int:
+        """Connections the worker accepted by itself (balance kernel)."""
+        return self._counts[_ACCEPTED]
+
+    @property
+    def closed(self) -> int:
+        """Connections that are gone: closed, or handed back."""
+        return self._counts[_CLOSED]
+
+    @property
+    def requests(self) -> int:
+        return self._counts[_REQUESTS]
+
+    def in_flight(self, now: float) -> list[InFlight]:
+        """The requests that have begun and not ended, oldest first. `now` in monotonic seconds."""
+        starts = self._floats[_FIRST_START::_STARTS_EACH].tolist()
+        found = []
+        for index in (index for index, start in enumerate(starts) if start):
+            start, text = _RECORD.unpack_from(self._memory, PAGE_BYTES + index * RECORD_BYTES)
+            found.append(InFlight(text.split(_REQUEST_LINE_END)[0].decode("latin-1"), now - start))
+        return sorted(found, key=lambda record: -record.age)
+
+    def wait_for_room(self, wait: bool) -> None:
+        """Ask the worker to say when a connection closes: the master has stopped accepting."""
+        self._counts[_MASTER_WAITS] = wait
+
+    def close(self) -> None:
+        self._floats.release()
+        self._counts.release()
+        self._memory.close()
+
+
+class ScoreboardWriter:
+    """The worker's view; also the flight recorder of its HTTP side."""
+
+    def __init__(self, descriptor: int, connections: int) -> None:
+        self._memory = mmap.mmap(descriptor, size(connections))
+        self._floats = memoryview(self._memory).cast("d")
+        self._counts = memoryview(self._memory).cast("Q")
+        self._overflow = connections
+        self._free = list(range(connections - 1, -1, -1))
+        self.on_room: Callable[[], None] | None = None  # called when a connection closed and the master waits for it
+
+    def beat(self, now: float) -> None:
+        self._floats[_BEAT] = now
+
+    def count_accepted(self) -> None:
+        self._counts[_ACCEPTED] += 1
+
+    def count_lost(self) -> None:
+        """A connection that was handed to us is gone before we could open it."""
+        self._counts[_CLOSED] += 1
+
+    def opened(self) -> int:
+        """The index of a record for a new connection."""
+        return self._free.pop() if self._free else self._overflow
+
+    def closed(self, index: int) -> None:
+        """A connection is gone, and with it what it had in flight."""
+        self._floats[_FIRST_START + index * _STARTS_EACH] = 0.0
+        self._counts[_CLOSED] += 1
+        if index != self._overflow:
+            self._free.append(index)
+        if self._counts[_MASTER_WAITS] and self.on_room is not None:
+            self.on_room()
+
+    def began(self, index: int, now: float, head: bytes) -> None:
+        """A request has begun; `head` starts with its request line and is cut to what fits."""
+        _RECORD.pack_into(self._memory, PAGE_BYTES + index * RECORD_BYTES, now, head)
+
+    def ended(self, index: int) -> None:
+        self._floats[_FIRST_START + index * _STARTS_EACH] = 0.0
+        self._counts[_REQUESTS] += 1

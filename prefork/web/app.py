@@ -1,0 +1,265 @@
+"""The App: routes, middleware, exception handlers and lifespan of one application."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+from prefork.errors import Disconnected
+from prefork.web.failures import log_failure
+from prefork.web.handlers import check_handler, endpoint, is_async
+from prefork.web.http_error import HTTPError
+from prefork.web.lifespan import Hook, Lifespan
+from prefork.web.recovery import ExceptionHandlers, status_of
+from prefork.web.request import Request
+from prefork.web.response import Response, as_response, name_of
+from prefork.web.routing import Route, Router, allow_field, parse_pattern, split_path
+
+CallNext = Callable[[Request], Awaitable[Response]]
+Middleware = Callable[[Request, CallNext], Awaitable[Any]]
+LifespanContext = Callable[["App"], AbstractAsyncContextManager[Any]]
+
+H = TypeVar("H", bound=Callable[..., Any])
+
+
+class App:
+    """An application. `state` is a place for what handlers share; `lifespan` is a context manager around serving.
+
+    A handler is `async def` (runs on the event loop) or `def` (runs in the thread pool) with one parameter, the
+    request. It returns a Response, str, bytes, None (204) or anything msgspec encodes as JSON.
+    """
+
+    def __init__(self, lifespan: LifespanContext | None = None) -> None:
+        self.state = SimpleNamespace()
+        self._router = Router()
+        self._exact = self._router.exact
+        self._mounts: list[tuple[tuple[str, ...], App]] = []  # the longest prefix first
+        self._middleware: list[Middleware] = []  # the innermost first
+        self._exception_handlers = ExceptionHandlers()
+        self._lifespan = lifespan
+        self._on_startup: list[Hook] = []
+        self._on_shutdown: list[Hook] = []
+        self._running: list[Lifespan] = []
+        self._alone = (self,)
+
+    # -- defining
+
+    def route(self, path: str, methods: Iterable[str] = ("GET",), *, max_body: int | None = None) -> Callable[[H], H]:
+        """Serve `path` with the decorated handler. `max_body` in bytes replaces the setting for this route.
+
+        Parameters are whole segments: `{name}`, `{id:int}`, `{x:float}`, `{key:uuid}`, `{rest:path}`. GET answers
+        HEAD too. Raises ValueError for a bad path or a route that exists, TypeError for what is no handler.
+        """
+
+        def add(handler: H) -> H:
+            self._router.add(path, methods, Route(endpoint(handler, "request"), handler, max_body))
+            return handler
+
+        return add
+
+    def get(self, path: str, *, max_body: int | None = None) -> Callable[[H], H]:
+        """`route` for GET (and HEAD)."""
+        return self.route(path, ("GET",), max_body=max_body)
+
+    def post(self, path: str, *, max_body: int | None = None) -> Callable[[H], H]:
+        """`route` for POST."""
+        return self.route(path, ("POST",), max_body=max_body)
+
+    def put(self, path: str, *, max_body: int | None = None) -> Callable[[H], H]:
+        """`route` for PUT."""
+        return self.route(path, ("PUT",), max_body=max_body)
+
+    def patch(self, path: str, *, max_body: int | None = None) -> Callable[[H], H]:
+        """`route` for PATCH."""
+        return self.route(path, ("PATCH",), max_body=max_body)
+
+    def delete(self, path: str, *, max_body: int | None = None) -> Callable[[H], H]:
+        """`route` for DELETE."""
+        return self.route(path, ("DELETE",), max_body=max_body)
+
+    def mount(self, prefix: str, app: "App") -> None:
+        """Let `app` serve every path below `prefix` that has no route here; it sees the path without the prefix.
+
+        Raises ValueError for a bad or used prefix, TypeError for what is no App.
+        """
+        if not isinstance(app, App):
+            raise TypeError(f"mount {prefix!r}: only an App can be mounted, not {type(app).__qualname__}")
+        if self in app._family():
+            raise ValueError(f"mount {prefix!r}: an App cannot be mounted within itself")
+        pattern = parse_pattern(prefix)
+        if pattern.names or (prefix != "/" and prefix.endswith("/")):
+            raise ValueError(f"mount {prefix!r}: a prefix has no parameters and no slash at its end")
+        segments = () if prefix == "/" else tuple(prefix[1:].split("/"))
+        if any(segments == taken for taken, _ in self._mounts):
+            raise ValueError(f"mount {prefix!r}: something is mounted there already")
+        self._mounts.append((segments, app))
+        self._mounts.sort(key=lambda mount: -len(mount[0]))
+
+    def middleware(self, function: H) -> H:
+        """Wrap every request, also those without a route: `async def m(request, call_next)` returns a response.
+
+        `await call_next(request)` gives the Response. The first one added is the outermost. Raises TypeError.
+        """
+        check_handler(function, "request", "call_next")
+        if not is_async(function):
+            raise TypeError(f"middleware {name_of(function)} must be async def")
+        self._middleware.insert(0, function)
+        return function
+
+    def exception_handler(self, kind: type[Exception] | int) -> Callable[[H], H]:
+        """Answer an exception of a type, or every error that ends in a status, with `handler(request, error)`.
+
+        What it returns gets the error's status unless it is a Response. Handlers for Exception and for 500 are the
+        same: they get what no other handler takes, after its traceback was logged. Raises ValueError for a kind that
+        has a handler, TypeError for what is no kind or no handler.
+        """
+
+        def add(handler: H) -> H:
+            self._exception_handlers.add(kind, handler)
+            return handler
+
+        return add
+
+    def on_startup(self, hook: H) -> H:
+        """Run before a worker serves: `def` or `async def` without parameters. If it raises, the worker cannot boot."""
+        check_handler(hook)
+        self._on_startup.append(hook)
+        return hook
+
+    def on_shutdown(self, hook: H) -> H:
+        """Run when a worker has served its last request. If it raises, that is logged and the others still run."""
+        check_handler(hook)
+        self._on_shutdown.append(hook)
+        return hook
+
+    # -- serving: apps/native.py calls these
+
+    async def startup(self) -> None:
+        """Start this app, then what is mounted in it. Raises what its hooks raise, after undoing what was started."""
+        for app in self._family():
+            context = None if app._lifespan is None else app._lifespan(app)
+            lifespan = Lifespan(context, app._on_startup, app._on_shutdown)
+            try:
+                await lifespan.startup()
+            except BaseException:
+                await self.shutdown()
+                raise
+            self._running.append(lifespan)
+
+    async def shutdown(self) -> None:
+        """Shut down in reverse order what was started."""
+        while self._running:
+            await self._running.pop().shutdown()
+
+    def find(self, request: Request) -> Route:
+        """The route for a request; one that raises HTTPError(404 or 405) or answers OPTIONS if there is none."""
+        exchange = request.exchange
+        request._apps = self._alone
+        route = self._exact.get((exchange.method, exchange.target))
+        if route is not None:
+            return route
+        if exchange.target == b"*":
+            return _options(self._all_methods())
+        return self._search(request, exchange.method, split_path(exchange.target))
+
+    async def run(self, request: Request, route: Route) -> Response | str:
+        """Take a request through middleware, handler and exception handlers. Raises what none of them handles."""
+        try:
+            if self._middleware:
+                call: CallNext = partial(self._answer, route)
+                for middleware in self._middleware:
+                    call = partial(_pass_through, middleware, call)
+                return await call(request)
+            result = await route.endpoint(request)
+        except Exception as error:
+            return await self._recover(request, error)
+        if type(result) is str or type(result) is Response:
+            return result
+        return as_response(result, route.handler)
+
+    async def _answer(self, route: Route, request: Request) -> Response:
+        """What the innermost middleware calls: errors are answered here, so that middleware sees their responses."""
+        try:
+            return as_response(await route.endpoint(request), route.handler)
+        except Exception as error:
+            return await self._recover(request, error)
+
+    async def _recover(self, request: Request, error: Exception) -> Response:
+        if isinstance(error, Disconnected):
+            raise error
+        status = status_of(error)
+        closest_first = [app._exception_handlers for app in reversed(request._apps)]
+        found = next(filter(None, (handlers.by_type(error) for handlers in closest_first)), None)
+        if found is None:
+            found = next(filter(None, (handlers.by_status(status or 500) for handlers in closest_first)), None)
+            if found is None:
+                if isinstance(error, HTTPError):
+                    return error.response()
+                raise error
+            if status is None:
+                log_failure(request, error)
+        result = await found.endpoint(request, error)
+        response = as_response(result, found.handler)
+        if response is not result:
+            response.status = status or 500
+        return response
+
+    def _search(self, request: Request, method: str, segments: list[str]) -> Route:
+        allowed: set[str] = set()
+        found = self._router.find(method, segments, allowed)
+        if found is not None:
+            request._path_params = found[1]
+            return found[0]
+        if allowed:
+            return _options(allowed) if method == "OPTIONS" else _not_allowed(allowed)
+        for prefix, app in self._mounts:
+            if tuple(segments[: len(prefix)]) == prefix:
+                route = app._search(request, method, segments[len(prefix) :] or [""])
+                enter = partial(app._enter, route, "".join("/" + segment for segment in prefix))
+                return Route(enter, route.handler, route.max_body)
+        return _NOT_FOUND
+
+    async def _enter(self, route: Route, prefix: str, request: Request) -> Response | str:
+        """Run a route of this app, which is mounted at `prefix` of the request's app."""
+        apps, mount_path = request._apps, request.mount_path
+        request._apps, request._mount_path = (*apps, self), mount_path + prefix
+        try:
+            return await self.run(request, route)
+        finally:
+            request._apps, request._mount_path = apps, mount_path
+
+    def _family(self) -> "list[App]":
+        """This app and all that is mounted below it, each once."""
+        family = {self: None}
+        for _, app in self._mounts:
+            family.update(dict.fromkeys(app._family()))
+        return list(family)
+
+    def _all_methods(self) -> set[str]:
+        return {method for app in self._family() for method in app._router.methods}
+
+
+async def _pass_through(middleware: Middleware, call: CallNext, request: Request) -> Response:
+    return as_response(await middleware(request, call), middleware)
+
+
+async def _not_found(request: Request) -> Response:
+    raise HTTPError(404)
+
+
+_NOT_FOUND = Route(_not_found, _not_found)
+
+
+def _not_allowed(methods: set[str]) -> Route:
+    async def not_allowed(request: Request) -> Response:
+        raise HTTPError(405, headers={"allow": allow_field(methods)})
+
+    return Route(not_allowed, not_allowed)
+
+
+def _options(methods: set[str]) -> Route:
+    async def options(request: Request) -> Response:
+        return Response(status=204, headers={"allow": allow_field(methods)})
+
+    return Route(options, options)

@@ -1,0 +1,1 @@
+"""Tests of the benchmarks' pure parts: what they read, count and print."""

@@ -1,0 +1,47 @@
+"""`prefork check` imports the app as `serve` would, and its exit code tells how that went."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli import run_python
+
+
+def check(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `prefork check` there, in a process of its own, because it imports."""
+    return run_python(folder, "-m", "prefork", "check", *arguments)
+
+
+def test_a_good_app_is_found(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("async def app(request):\n    return 'hello'\n")
+    done = check(tmp_path, "main:app", "--workers", "2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "main:app" in done.stdout
+    assert "workers (--workers)" in done.stdout
+    assert done.stdout.endswith("ok\n")
+
+
+def test_the_app_may_be_in_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "main.py").write_text("async def app(request):\n    return 'hello'\n")
+    assert check(tmp_path, "main:app", "--app-dir", "src").returncode == 0
+    assert check(tmp_path, "main:app").returncode == 2
+
+
+@pytest.mark.parametrize("arguments", [["main:other"], ["nothing:app"], ["main"], ["main:app", "--workers", "0"], []])
+def test_a_wrong_target_or_setting_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "main.py").write_text("async def app(request):\n    return 'hello'\n")
+    done = check(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("prefork: error: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("fault", ["1 / 0", "raise SystemExit(5)", "import no_such_module_of_the_app"])
+def test_an_import_that_fails_is_a_traceback_and_exit_code_3(tmp_path: Path, fault: str) -> None:
+    (tmp_path / "main.py").write_text(fault)
+    done = check(tmp_path, "main:app")
+    assert done.returncode == 3
+    assert f"    {fault}\n" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("prefork: error: main:app: importing the app raised ")
