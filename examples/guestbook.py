@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import msgspec
 
-from prefork import App, FileResponse, HTTPError, Redirect, Request, Response
+from prefork import App, FileResponse, HTTPError, JSONResponse, Redirect, Request, Response
 
 FOLDER = Path(os.environ.get("GUESTBOOK_FOLDER", Path(gettempdir(), "guestbook")))
 ENTRIES_SHOWN = 50
@@ -50,10 +50,12 @@ class Book:
     """
 
     def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")  # workers read while another writes
         self._db.execute(
-            "CREATE TABLE IF NOT EXISTS entry (id INTEGER PRIMARY KEY, name TEXT, message TEXT, picture TEXT, written TEXT)"
+            "CREATE TABLE IF NOT EXISTS entry"
+            " (id INTEGER PRIMARY KEY, name TEXT, message TEXT, picture TEXT, written TEXT)"
         )
 
     def add(self, name: str, message: str, picture: str | None = None) -> int:
@@ -82,7 +84,6 @@ class NoSuchEntry(Exception):
 @asynccontextmanager
 async def open_book(app: App) -> AsyncIterator[None]:
     """Runs in each worker: up to `yield` before it serves, the rest after its last request."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
     book = app.state.book = api.state.book = Book(FOLDER / "book.sqlite3")
     yield
     book.close()
@@ -182,8 +183,8 @@ async def api_sign(request: Request) -> Response:
 
 
 @api.exception_handler(NoSuchEntry)
-async def api_no_such_entry(request: Request, error: NoSuchEntry) -> None:
-    raise HTTPError(404, "no such entry")
+async def api_no_such_entry(request: Request, error: NoSuchEntry) -> Response:
+    return JSONResponse({"error": "no such entry"}, 404)
 
 
 def checked(name: str, message: str) -> tuple[str, str]:

@@ -47,7 +47,7 @@ class NativeApplication:
         elif isinstance(error, RequestError):
             exchange.fail(error)
         elif exchange.finished:
-            log_failure(request, error, "failed after its response")
+            log_failure(request, error, "failed after its exchange had ended")
         elif exchange.started:
             log_failure(request, error, "failed within its response, which is cut")
             exchange.abort()

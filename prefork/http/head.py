@@ -23,7 +23,8 @@ _TARGET_END = re.compile(rb"[\x00-\x20\x7f]|\Z")
 _NEVER_IN_A_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+;=]*|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
-_SPECIAL = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+_METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+_NO_CALLBACKS = object()  # llhttp checks; the lines it has checked can be split by anyone
 
 
 class Limits(NamedTuple):
@@ -33,15 +34,21 @@ class Limits(NamedTuple):
     fields: int
     field_bytes: int
 
+    @property
+    def harmless(self) -> int:
+        """A head of up to this many bytes cannot break a limit on bytes."""
+        return min(self.target, self.field_bytes)
+
 
 class RequestHead:
     """A request as its head declares it."""
 
     __slots__ = (
+        "_fields",
+        "_raw",
         "chunked",
         "content_length",
         "expects_continue",
-        "fields",
         "http_minor",
         "keep_alive",
         "method",
@@ -49,83 +56,84 @@ class RequestHead:
     )
     method: str
     target: bytes  # origin form, or b"*"
-    fields: list[tuple[bytes, bytes]]  # names in lower case, in the order sent
     http_minor: int
     keep_alive: bool
     content_length: int | None
     chunked: bool
     expects_continue: bool
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by llhttp for each field."""
-        self.fields.append((name.lower(), value.rstrip(b" \t")))
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """The header fields in the order sent, names in lower case. Split when first asked for."""
+        if self._fields is None:
+            lines = (line.partition(b":") for line in self._raw.split(b"\r\n")[1:-2])  # llhttp has checked each
+            self._fields = [(name.lower(), value.strip(b" \t")) for name, _, value in lines]
+        return self._fields
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of all fields of that name, which is in lower case."""
+        return [value for key, value in self.fields if key == name]
 
     def parse(self, raw: bytes, limits: Limits) -> None:
         """Fill this head from `raw`, which ends with its empty line. Raises RequestError (RFC 9112, 2 to 6)."""
         line = _REQUEST_LINE.match(raw)
-        if line is None or line.end(2) - line.start(2) > limits.target or len(raw) - line.end() > limits.field_bytes:
-            raise refusal(raw, limits) or RequestError(400, "malformed request line")
+        if line is None or len(raw) > limits.harmless:
+            refused = refusal(raw, limits)
+            if refused is not None or line is None:
+                raise refused or RequestError(400, "malformed request line")
         method, self.target, minor = line.groups()
-        self.method = method.decode("ascii")
+        self.method = _METHODS.get(method) or method.decode("ascii")
+        self.keep_alive = minor == b"1"
         self.http_minor = 1 if minor == b"1" else 0
-        self.keep_alive = self.http_minor == 1
         self.content_length = None
         self.chunked = self.expects_continue = False
-        self.fields = []
+        self._raw = raw
+        self._fields: list[tuple[bytes, bytes]] | None = None
         try:
-            HttpRequestParser(self).feed_data(raw)
+            HttpRequestParser(_NO_CALLBACKS).feed_data(raw)
         except HttpParserUpgrade:
             pass  # a protocol we may ignore (RFC 9110, 7.8); the body, if any, is framed by us
         except HttpParserError as error:
-            self._check_transfer_encoding(str(error))
+            if b"\r\ntransfer-encoding:" in raw.lower():
+                self._check_transfer_encoding(str(error))
             raise RequestError(400, str(error)) from None
-        if len(self.fields) > limits.fields:
+        if raw.count(b"\r\n") - 2 > limits.fields:
             raise RequestError(431, f"more than {limits.fields} header fields")
-        self._apply_fields()
+        self._apply_fields(raw.lower())
 
-    def _apply_fields(self) -> None:
-        host: bytes | None = None
-        for name, value in self.fields:
-            if name not in _SPECIAL:
-                continue
-            if name == b"host":
-                if host is not None:
-                    raise RequestError(400, "more than one Host field")
-                host = value
-            elif name == b"connection":
-                options = [option.strip(b" \t") for option in value.lower().split(b",")]
-                if b"close" in options:
-                    self.keep_alive = False
-                elif b"keep-alive" in options and self.http_minor == 0:
-                    self.keep_alive = True
-            elif name == b"content-length":
-                self.content_length = int(value)
-            elif name == b"transfer-encoding":
-                self.chunked = True
-            elif name == b"expect" and self.http_minor == 1:
-                if value.lower() != b"100-continue":
-                    raise RequestError(417, "only 100-continue may be expected")
-                self.expects_continue = True
-        if self.chunked:
+    def _apply_fields(self, lower: bytes) -> None:
+        """Read the fields that frame the message. Most requests have one of them, Host: look before splitting."""
+        host = lower.find(b"\r\nhost:")
+        if host >= 0:
+            if not valid_host(lower[host + 7 : lower.find(b"\r\n", host + 7)].strip(b" \t")):
+                raise RequestError(400, "malformed Host field")
+            if lower.find(b"\r\nhost:", host + 7) >= 0:
+                raise RequestError(400, "more than one Host field")
+        elif self.http_minor:
+            raise RequestError(400, "no Host field")
+        if b"\r\nconnection:" in lower:
+            options = [option.strip(b" \t") for option in b",".join(self.values(b"connection")).lower().split(b",")]
+            self.keep_alive = b"close" not in options and (self.keep_alive or b"keep-alive" in options)
+        if b"\r\ncontent-length:" in lower:
+            self.content_length = int(self.values(b"content-length")[0])  # llhttp: digits, and once
+        if b"\r\ntransfer-encoding:" in lower:
             self._check_transfer_encoding("Transfer-Encoding must be chunked")
-        if host is None:
-            if self.http_minor == 1:
-                raise RequestError(400, "no Host field")
-        elif not valid_host(host):
-            raise RequestError(400, "malformed Host field")
+            self.chunked = True
+        if self.http_minor and b"\r\nexpect:" in lower:
+            if any(value.lower() != b"100-continue" for value in self.values(b"expect")):
+                raise RequestError(417, "only 100-continue may be expected")
+            self.expects_continue = True
         if self.target[0] != 0x2F:  # "/"
             self._reduce_target()
 
     def _check_transfer_encoding(self, otherwise: str) -> None:
         """Only `chunked` is understood, once and last; before it stands a coding we do not know (RFC 9112, 6.1)."""
-        values = [value for name, value in self.fields if name == b"transfer-encoding"]
-        if not values:
-            return
         if self.http_minor == 0:
             raise RequestError(400, "Transfer-Encoding in an HTTP/1.0 request")
-        if any(name == b"content-length" for name, _ in self.fields):
+        if self.values(b"content-length"):
             raise RequestError(400, "both Content-Length and Transfer-Encoding")
-        codings = [coding.strip(b" \t").lower() for coding in b",".join(values).split(b",")]
+        values = b",".join(self.values(b"transfer-encoding"))
+        codings = [coding.strip(b" \t").lower() for coding in values.split(b",")]
         if codings == [b"chunked"]:
             return
         if codings[-1] == b"chunked" and b"chunked" not in codings[:-1]:
@@ -146,7 +154,7 @@ class RequestHead:
             self.target = b"*"
         else:
             self.target = rest if rest[:1] == b"/" else b"/" + rest
-        self.fields = [(b"host", authority), *(field for field in self.fields if field[0] != b"host")]
+        self._fields = [(b"host", authority), *(field for field in self.fields if field[0] != b"host")]
 
 
 @lru_cache(maxsize=256)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prefork.apps import load
+from prefork.apps.load import load
 from prefork.apps.native import AppApplication, HandlerApplication
 from prefork.errors import UsageError
 from prefork.settings import Settings
