@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from enum import Enum, auto
 from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from prefork.errors import Disconnected, RequestError
@@ -26,6 +27,7 @@ READ_AHEAD_BYTES: Final = 64 * 1024  # the same bound for requests that are larg
 HELD_BYTES: Final = 64 * 1024  # responses of a pipelined batch are written together up to this
 DRAIN_BYTES: Final = 64 * 1024  # of a body the app did not read; more is not worth keeping a connection for
 LINGER_SECONDS: Final = 5.0  # how long a refused client may take to read why (nginx: lingering_timeout)
+FIRST_REQUEST_SECONDS: Final = 1.0  # a stopping worker waits this long for the first request of a new connection
 LEADING_BLANKS: Final = 16  # bytes of empty lines before a request (RFC 9112, 2.2 asks for one line)
 
 
@@ -37,6 +39,9 @@ class Phase(Enum):
     DRAINING = auto()  # rest of a body whose response is written
     LINGERING = auto()  # nothing we will look at: the answer was the last one
     CLOSED = auto()
+
+
+_HEAD, _EXCHANGE, _DRAINING, _LINGERING, _CLOSED = Phase  # module names: an enum's attributes cost a call each
 
 
 class Connection(asyncio.Protocol):
@@ -57,12 +62,12 @@ class Connection(asyncio.Protocol):
         "_writable",
         "_write_waiters",
         "deadline",
+        "fresh",
         "index",
         "listener",
         "loop",
         "on_lost",
         "phase",
-        "requests",
         "service",
     )
     _transport: asyncio.Transport
@@ -71,9 +76,9 @@ class Connection(asyncio.Protocol):
         self.service = service
         self.listener = listener  # index of the one it was accepted from
         self.loop = service.loop
-        self.phase = Phase.HEAD
+        self.phase = _HEAD
         self.deadline = inf  # on the loop's clock; the service sweeps
-        self.requests = 0
+        self.fresh = True  # no request has come yet
         self.index = -1  # of this connection's record of the request in flight
         self.on_lost: Callable[[], object] | None = None
         self._buffer = b""
@@ -90,7 +95,7 @@ class Connection(asyncio.Protocol):
         self._write_waiters: list[asyncio.Future[None]] = []
 
     def __repr__(self) -> str:
-        return f"<Connection {self.phase.name} {self._exchange!r} after {self.requests} requests>"
+        return f"<Connection {self.phase.name} {self._exchange!r} {'fresh' if self.fresh else 'used'}>"
 
     # -- what the loop reports
 
@@ -100,11 +105,20 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         phase = self.phase
-        if phase is Phase.LINGERING or phase is Phase.CLOSED:
+        if (
+            phase is _HEAD
+            and not self._buffer
+            and self._writable
+            and data[0] != 0x0D
+            and data.find(HEAD_END) + 4 == len(data)
+        ):
+            self._begin(data)  # one whole head and nothing else: most requests
+            return
+        if phase is _LINGERING or phase is _CLOSED:
             return
         self._buffer = self._buffer[self._at :] + data if self._buffer else data
         self._at = 0
-        if phase is Phase.HEAD:
+        if phase is _HEAD:
             self._next_request()
         else:
             self._continue_exchange()
@@ -113,7 +127,7 @@ class Connection(asyncio.Protocol):
         """The client closed its side. Whether it waits for its answer or is gone cannot be told from a FIN, so what is
         in progress has a grace time; nothing else will come."""
         self._eof = True
-        if self.phase is not Phase.EXCHANGE:
+        if self.phase is not _EXCHANGE:
             self._close()
             return True
         exchange = self._exchange
@@ -124,8 +138,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         exchange, task = self._exchange, self._task
-        in_progress = self.phase is Phase.EXCHANGE
-        self.phase = Phase.CLOSED
+        in_progress = self.phase is _EXCHANGE
+        self.phase = _CLOSED
         self._forget_exchange()
         self._buffer = b""
         self._wake_writers()
@@ -146,7 +160,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable = True
         self._wake_writers()
-        if self.phase is Phase.HEAD and self._buffer:
+        if self.phase is _HEAD and self._buffer:
             self._next_request()
 
     # -- requests
@@ -170,29 +184,39 @@ class Connection(asyncio.Protocol):
             self._at = 0
         else:
             self._at = end
+        self._head_begun = False
+        self._begin(raw)
+        if self._exchange is not None:
+            self._catch_up(self._exchange)
+
+    def _begin(self, raw: bytes) -> None:
+        """Start the request of this head."""
         service = self.service
         exchange = Exchange(self)
         try:
-            exchange.parse(raw, service.limits)
+            service.parse_head(raw, exchange)
         except RequestError as error:
             self.refuse(error)
             return
-        self.requests += 1
-        self.phase = Phase.EXCHANGE
+        self.fresh = False
+        self.phase = _EXCHANGE
         self.deadline = inf
-        self._blanks = 0
-        self._head_begun = False
         self._exchange = exchange
-        service.began(self, exchange, raw)
+        exchange.started_at = now = monotonic()
+        service.flight.began(self.index, now, raw)
         if exchange.chunked or exchange.content_length:
             exchange.body = IncomingBody(self, self._framing(exchange), service.max_body)
-            if self._buffer:
-                self._continue_exchange()
+            exchange.has_body = True
+        self._task = service.create_task(service.app(exchange))
+
+    def _catch_up(self, exchange: Exchange) -> None:
+        """What else a request needs that did not come alone: cut, pipelined, or from a client that closed its side."""
+        if exchange.body is not None and self._buffer:
+            self._continue_exchange()
         if not self._reading:
             self._resume_reading()
         if self._eof:
-            self.deadline = self.loop.time() + service.disconnect_grace_seconds
-        self._task = self.loop.create_task(service.app(exchange))
+            self.deadline = self.loop.time() + self.service.disconnect_grace_seconds
         if self._held:
             # The batch is written once the app has had its first step: a response that is ready by then joins it.
             self.loop.call_soon(self._flush_unless_answered, exchange)
@@ -242,7 +266,7 @@ class Connection(asyncio.Protocol):
                 piece = b""
                 body.break_off(error)
             self._at = 0
-            if self.phase is Phase.DRAINING:
+            if self.phase is _DRAINING:
                 self._drained_body(body)
                 return
             if not body.broken:
@@ -268,7 +292,7 @@ class Connection(asyncio.Protocol):
         if body is not None and not body.complete:
             self._flush()
             if exchange.keep_alive and self.may_drain(exchange):
-                self.phase = Phase.DRAINING
+                self.phase = _DRAINING
                 self.deadline = self.loop.time() + service.body_seconds
                 self._resume_reading()
             else:
@@ -278,13 +302,13 @@ class Connection(asyncio.Protocol):
         if not exchange.keep_alive:
             self._close()
             return
-        self.phase = Phase.HEAD
+        self.phase = _HEAD
         if self._buffer:
             self._next_request()
         elif self._eof:
             self._close()
         else:
-            self.deadline = service.now + service.keep_alive_seconds
+            self.deadline = service.keep_alive_until
             if not self._reading:
                 self._resume_reading()
             if service.draining:
@@ -304,8 +328,8 @@ class Connection(asyncio.Protocol):
             self._linger()
         elif body.framing.done:
             self._exchange = None
-            self.phase = Phase.HEAD
-            self.deadline = self.service.now + self.service.keep_alive_seconds
+            self.phase = _HEAD
+            self.deadline = self.service.keep_alive_until
             if self._buffer:
                 self._next_request()
 
@@ -345,7 +369,9 @@ class Connection(asyncio.Protocol):
 
     def write_response(self, data: bytes) -> None:
         """Write a whole response; when the next request of a pipelined batch is here, together with its response."""
-        if self._buffer and self._held_bytes < HELD_BYTES and self._buffer.find(HEAD_END, self._at) >= 0:
+        if not self._buffer and not self._held:
+            self._transport.write(data)
+        elif self._held_bytes < HELD_BYTES and self._buffer.find(HEAD_END, self._at) >= 0:
             self._held.append(data)
             self._held_bytes += len(data)
         else:
@@ -364,11 +390,11 @@ class Connection(asyncio.Protocol):
 
     async def drained(self) -> None:
         """Wait until the client has read enough. Raises Disconnected."""
-        while not self._writable and self.phase is not Phase.CLOSED:
+        while not self._writable and self.phase is not _CLOSED:
             waiter = self.loop.create_future()
             self._write_waiters.append(waiter)
             await waiter
-        if self.phase is Phase.CLOSED:
+        if self.phase is _CLOSED:
             raise Disconnected("the client left")
 
     async def flushed(self) -> None:
@@ -408,19 +434,19 @@ class Connection(asyncio.Protocol):
         if self._exchange is not None:
             self.service.ended(self, self._exchange)
         self._forget_exchange()
-        self.phase = Phase.CLOSED
+        self.phase = _CLOSED
         self._transport.abort()
 
     @property
     def in_progress(self) -> str | None:
         """Method and target of the request whose response is not written yet."""
-        exchange = self._exchange if self.phase is Phase.EXCHANGE else None
+        exchange = self._exchange if self.phase is _EXCHANGE else None
         return f"{exchange.method} {exchange.target.decode('latin-1')}" if exchange is not None else None
 
     def cut(self) -> None:
         """End now; a handler in progress is cancelled."""
         self._flush()
-        if self.phase is Phase.EXCHANGE:
+        if self.phase is _EXCHANGE:
             self._transport.abort()  # connection_lost cancels
         else:
             self._transport.close()
@@ -429,11 +455,11 @@ class Connection(asyncio.Protocol):
         """The deadline has passed."""
         self.deadline = inf
         exchange = self._exchange
-        if self.phase is Phase.HEAD and self._head_begun:
+        if self.phase is _HEAD and self._head_begun:
             self.refuse(RequestError(408, "the request head took too long"))
-        elif self.phase is Phase.EXCHANGE and self._eof:
+        elif self.phase is _EXCHANGE and self._eof:
             self.cut()
-        elif self.phase is Phase.EXCHANGE and exchange is not None and exchange.body is not None:
+        elif self.phase is _EXCHANGE and exchange is not None and exchange.body is not None:
             exchange.body.break_off(RequestError(408, "the request body stalled"))
         else:
             self._close()
@@ -441,17 +467,17 @@ class Connection(asyncio.Protocol):
     def leave(self) -> None:
         """This worker drains: give the connection to another one if it is idle, or close it if there is no other."""
         service = self.service
-        if self.phase is not Phase.HEAD or self._buffer or not service.draining:
+        if self.phase is not _HEAD or self._buffer or not service.draining:
             return
         if service.hand_back is None:
-            if self.requests:
+            if self.fresh:  # its first request is probably on the way
+                self.deadline = min(self.deadline, self.loop.time() + FIRST_REQUEST_SECONDS)
+            else:
                 self._close()
-            else:  # its first request is probably on the way
-                self.deadline = min(self.deadline, self.loop.time() + service.first_request_seconds)
         elif self._transport.get_write_buffer_size() == 0:
             self._pause_reading()  # what the client sends from now on stays in the kernel, for the next worker
             if service.hand_back(self):
-                self.phase = Phase.CLOSED
+                self.phase = _CLOSED
                 self._transport.abort()  # our copy only
             else:
                 self._resume_reading()
@@ -464,14 +490,14 @@ class Connection(asyncio.Protocol):
         if self._eof:
             self._close()
             return
-        self.phase = Phase.LINGERING
+        self.phase = _LINGERING
         self.deadline = self.loop.time() + LINGER_SECONDS
         self._resume_reading()
         self._transport.write_eof()
 
     def _close(self) -> None:
         self._flush()
-        self.phase = Phase.CLOSED
+        self.phase = _CLOSED
         self._transport.close()
 
     def _forget_exchange(self) -> None:
@@ -491,7 +517,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def lost(self) -> bool:
-        return self.phase is Phase.CLOSED
+        return self.phase is _CLOSED
 
     def _pause_reading(self) -> None:
         if self._reading and not self._transport.is_closing():

@@ -14,7 +14,9 @@ Fields = Sequence[tuple[bytes, bytes]]
 CACHED_VALUE_BYTES: Final = 128  # content types and cache rules repeat; cookies do not, and would push the others out
 
 _STATUS_LINES: Final = {
-    status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode("ascii")) for status in HTTPStatus
+    status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode("ascii"))
+    for status in HTTPStatus
+    if status >= 200
 }
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FORBIDDEN_IN_VALUE = re.compile(rb"[\r\n\x00]")
@@ -24,7 +26,7 @@ _OURS: Final = frozenset({b"date", b"server"})
 
 
 class ResponseHead(NamedTuple):
-    """The encoded fields of a response, without status line and framing, and what they say of the framing."""
+    """The encoded fields of a response, without status line and framing, and what they say of both."""
 
     lines: bytes
     declared_length: int | None
@@ -71,10 +73,9 @@ _cached_line = lru_cache(maxsize=1024)(encode_line)
 
 def status_line(status: int) -> bytes:
     """`HTTP/1.1 200 OK`. Raises ResponseError for a status outside 200 to 599: 1xx is not a final answer."""
-    line = _STATUS_LINES.get(status)
-    if status < 200 or status > 599:
+    if not 200 <= status <= 599:
         raise ResponseError(f"{status} is not a final response status; use 200 to 599")
-    return line if line is not None else b"HTTP/1.1 %d Unknown\r\n" % status
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
 
 
 def bodiless(method: str, status: int) -> bool:

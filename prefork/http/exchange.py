@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _CLOSE = b"connection: close\r\n"
 _KEEP = b"connection: keep-alive\r\n"
+_CLOSE_END = _CLOSE + b"\r\n"
+_KEEP_END = _KEEP + b"\r\n"
 _CHUNKED = b"transfer-encoding: chunked\r\n"
 
 
@@ -23,15 +25,27 @@ class Exchange(RequestHead):
     `respond` writes a whole response at once; `start`, `write` or `send_file`, `finish` write one in pieces.
     """
 
-    __slots__ = ("_chunked", "_left", "_silent", "body", "bytes_sent", "connection", "finished", "started_at", "status")
+    __slots__ = (
+        "_chunked",
+        "_left",
+        "_silent",
+        "body",
+        "bytes_sent",
+        "connection",
+        "finished",
+        "has_body",
+        "started_at",
+        "status",
+    )
+    bytes_sent: int  # of the response's body, once it is started
+    started_at: float  # monotonic seconds
 
     def __init__(self, connection: "Connection") -> None:
         self.connection = connection
         self.body: IncomingBody | None = None
+        self.has_body = False
         self.status = 0  # 0 until a response head is written
         self.finished = False
-        self.bytes_sent = 0  # of the response's body
-        self.started_at = 0.0  # monotonic seconds
 
     def __repr__(self) -> str:
         state = "finished" if self.finished else f"started {self.status}" if self.status else "waiting"
@@ -41,10 +55,6 @@ class Exchange(RequestHead):
     def started(self) -> bool:
         """Whether a response head has been written."""
         return self.status != 0
-
-    @property
-    def has_body(self) -> bool:
-        return self.body is not None
 
     @property
     def scheme(self) -> str:
@@ -77,36 +87,33 @@ class Exchange(RequestHead):
 
     def respond(self, status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes = b"") -> None:
         """Write a whole response. Raises ResponseError before anything is written, so that another may follow."""
-        self._require_fresh()
-        head = encode_fields(fields)
-        line = status_line(status)
-        if bodiless(self.method, status):
-            length = None if status == 204 else head.declared_length
-            if length is None and status != 204 and status != 304:
-                length = len(body)
-            body = b""
-        else:
-            length = len(body)
-            if head.declared_length is not None and head.declared_length != length:
-                raise ResponseError(f"content-length says {head.declared_length}, the body has {length} bytes")
-        if head.wants_close or (self.body is not None and not self.connection.may_drain(self)):
-            self.keep_alive = False
+        if self.status or self.finished:
+            self._require_fresh()
         connection = self.connection
         service = connection.service
-        keep_alive = self.keep_alive and not service.closing
-        self.keep_alive = keep_alive
+        declared = None
+        begun = service.begun_heads.get((status, fields)) if type(fields) is tuple else None
+        if begun is None:
+            begun, declared, wants_close = self._begin_head(status, fields)
+            if wants_close:
+                self.keep_alive = False
+        length: int | None = len(body)
+        if self.method == "HEAD" or status == 204 or status == 304:
+            length = _bodiless_length(status, declared, len(body))
+            body = b""
+        elif declared is not None and declared != length:
+            raise ResponseError(f"content-length says {declared}, the body has {length} bytes")
+        if service.closing or (self.has_body and not connection.may_drain(self)):
+            self.keep_alive = False
         self.status = status
         self.bytes_sent = len(body)
         self.finished = True
         connection.write_response(
             b"".join(
                 (
-                    line,
-                    service.common if not head.replaces_ours else self._common_without(head.replaces_ours),
-                    head.lines,
+                    begun,
                     b"" if length is None else b"content-length: %d\r\n" % length,
-                    (b"" if self.http_minor else _KEEP) if keep_alive else _CLOSE,
-                    b"\r\n",
+                    b"\r\n" if self.keep_alive and self.http_minor else _KEEP_END if self.keep_alive else _CLOSE_END,
                     body,
                 )
             )
@@ -121,18 +128,18 @@ class Exchange(RequestHead):
         Raises ResponseError, as `respond` does.
         """
         self._require_fresh()
-        head = encode_fields(fields)
-        line = status_line(status)
+        begun, declared, wants_close = self._begin_head(status, fields)
         if length is None:
-            length = head.declared_length
+            length = declared
         self._silent = bodiless(self.method, status)
         self._chunked = length is None and self.http_minor == 1 and not self._silent
         self._left = length
         if length is None and not self._chunked and not self._silent:
             self.keep_alive = False
-        if head.wants_close or self.connection.service.closing:
+        if wants_close or self.connection.service.closing:
             self.keep_alive = False
         self.status = status
+        self.bytes_sent = 0
         framing = b""
         if self._chunked:
             framing = _CHUNKED
@@ -142,7 +149,7 @@ class Exchange(RequestHead):
             framing += _CLOSE
         elif not self.http_minor:
             framing += _KEEP
-        self.connection.write(line + self._common_without(head.replaces_ours) + head.lines + framing + b"\r\n")
+        self.connection.write(begun + framing + b"\r\n")
 
     async def write(self, data: bytes) -> None:
         """Write body bytes; waits while the client is slow. Raises Disconnected; ResponseError past the length."""
@@ -190,6 +197,7 @@ class Exchange(RequestHead):
             self.abort()
             return
         self.status = error.status
+        self.bytes_sent = 0
         self.finished = True
         self.connection.refuse(error)
 
@@ -199,9 +207,18 @@ class Exchange(RequestHead):
             self.finished = True
             self.connection.abort()
 
-    def _common_without(self, replaced: frozenset[bytes]) -> bytes:
+    def _begin_head(self, status: int, fields: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, int | None, bool]:
+        """Status line and fields, without what frames the message; the length declared; whether to close. What is
+        constant is kept for the next one."""
         service = self.connection.service
-        return common_lines(service.server_header, service.date_second, replaced)
+        head = encode_fields(fields)
+        common = service.common
+        if head.replaces_ours:
+            common = common_lines(service.server_header, service.date_second, head.replaces_ours)
+        begun = status_line(status) + common + head.lines
+        if isinstance(fields, tuple) and not head.wants_close and head.declared_length is None:
+            service.keep_begun_head(status, fields, begun)
+        return begun, head.declared_length, head.wants_close
 
     def _require_fresh(self) -> None:
         if self.status:
@@ -218,3 +235,12 @@ class Exchange(RequestHead):
             if count > self._left:
                 raise ResponseError(f"the body is {count - self._left} bytes longer than declared")
             self._left -= count
+
+
+def _bodiless_length(status: int, declared: int | None, length: int) -> int | None:
+    """What Content-Length may say of a response without a body: what a GET would have got (RFC 9110, 8.6)."""
+    if status == 204:
+        return None
+    if status == 304:
+        return declared
+    return length if declared is None else declared

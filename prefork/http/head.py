@@ -5,8 +5,9 @@ checks and splits the fields; what llhttp leaves to its caller (TRAPS of every s
 """
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
@@ -17,31 +18,29 @@ METHOD_BYTES: Final = 24  # the longest registered method, UPDATEREDIRECTREF, ha
 VERSION_BYTES: Final = len(b" HTTP/1.1\r\n")
 
 _REQUEST_LINE = re.compile(rb"([A-Z-]+) ([^\x00-\x20\x7f-\xff#]+) HTTP/1\.([01])\r\n")
+_BEGINNING = re.compile(_REQUEST_LINE.pattern + rb"(?:[Hh]ost:[ \t]*([^\r]*)\r\n)?")
 _VERSION = re.compile(rb"[A-Z]+/\d+(\.\d+)?")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TARGET_END = re.compile(rb"[\x00-\x20\x7f]|\Z")
 _NEVER_IN_A_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
-_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+;=]*|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?")
+_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+;=]*|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?[ \t]*")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
+_FRAMING_FIELD = re.compile(rb"\n(?:host|connection|content-length|transfer-encoding|expect):")
 _METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _NO_CALLBACKS = object()  # llhttp checks; the lines it has checked can be split by anyone
 
 
-class Limits(NamedTuple):
-    """What a request head may weigh: bytes of target, number of fields, bytes of fields."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request head may weigh."""
 
-    target: int
+    target: int  # bytes
     fields: int
     field_bytes: int
 
-    @property
-    def harmless(self) -> int:
-        """A head of up to this many bytes cannot break a limit on bytes."""
-        return min(self.target, self.field_bytes)
-
 
 class RequestHead:
-    """A request as its head declares it."""
+    """A request as its head declares it; `HeadParser` fills it."""
 
     __slots__ = (
         "_fields",
@@ -61,6 +60,8 @@ class RequestHead:
     content_length: int | None
     chunked: bool
     expects_continue: bool
+    _raw: bytes
+    _fields: list[tuple[bytes, bytes]] | None
 
     @property
     def fields(self) -> list[tuple[bytes, bytes]]:
@@ -74,87 +75,108 @@ class RequestHead:
         """The values of all fields of that name, which is in lower case."""
         return [value for key, value in self.fields if key == name]
 
-    def parse(self, raw: bytes, limits: Limits) -> None:
-        """Fill this head from `raw`, which ends with its empty line. Raises RequestError (RFC 9112, 2 to 6)."""
-        line = _REQUEST_LINE.match(raw)
-        if line is None or len(raw) > limits.harmless:
-            refused = refusal(raw, limits)
+    def replace_fields(self, fields: list[tuple[bytes, bytes]]) -> None:
+        self._fields = fields
+
+
+class HeadParser:
+    """Parses the heads of all connections of a worker, one whole head at a time."""
+
+    __slots__ = ("_few_bytes", "_llhttp", "_short_bytes", "limits")
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._short_bytes = min(limits.target, limits.field_bytes)  # a head of up to so many cannot be too long
+        self._few_bytes = limits.fields * len(b"a:\r\n")  # nor, of up to so many, have too many fields
+        self._llhttp = HttpRequestParser(_NO_CALLBACKS)
+
+    def parse(self, raw: bytes, head: RequestHead) -> None:
+        """Fill `head` from `raw`, which ends with its empty line. Raises RequestError (RFC 9112, 2 to 6)."""
+        line = _BEGINNING.match(raw)
+        if line is None or len(raw) > self._short_bytes:
+            refused = refusal(raw, self.limits)
             if refused is not None or line is None:
                 raise refused or RequestError(400, "malformed request line")
-        method, self.target, minor = line.groups()
-        self.method = _METHODS.get(method) or method.decode("ascii")
-        self.keep_alive = minor == b"1"
-        self.http_minor = 1 if minor == b"1" else 0
-        self.content_length = None
-        self.chunked = self.expects_continue = False
-        self._raw = raw
-        self._fields: list[tuple[bytes, bytes]] | None = None
+        method, head.target, minor, host = line.groups()
+        head.method = _METHODS.get(method) or method.decode("ascii")
+        head.http_minor = http_minor = 1 if minor == b"1" else 0
+        head.keep_alive = minor == b"1"
+        head.content_length = None
+        head.chunked = head.expects_continue = False
+        head._raw = raw
+        head._fields = None
         try:
-            HttpRequestParser(_NO_CALLBACKS).feed_data(raw)
-        except HttpParserUpgrade:
-            pass  # a protocol we may ignore (RFC 9110, 7.8); the body, if any, is framed by us
+            self._llhttp.feed_data(raw)
+        except HttpParserUpgrade:  # to a protocol we may ignore (RFC 9110, 7.8); the body, if any, is framed by us
+            self._llhttp = HttpRequestParser(_NO_CALLBACKS)
         except HttpParserError as error:
-            if b"\r\ntransfer-encoding:" in raw.lower():
-                self._check_transfer_encoding(str(error))
+            self._llhttp = HttpRequestParser(_NO_CALLBACKS)
+            if head.values(b"transfer-encoding"):
+                _check_transfer_encoding(head, str(error))
             raise RequestError(400, str(error)) from None
-        if raw.count(b"\r\n") - 2 > limits.fields:
-            raise RequestError(431, f"more than {limits.fields} header fields")
-        self._apply_fields(raw.lower())
+        if host is None or http_minor == 0 or _FRAMING_FIELD.search(raw.lower(), line.end() - 1):
+            # llhttp now expects a body or the end; only after a head that is a whole message is it ready for another.
+            self._llhttp = HttpRequestParser(_NO_CALLBACKS)
+            host = _apply_framing(head)
+        if len(raw) > self._few_bytes and raw.count(b"\r\n") - 2 > self.limits.fields:
+            raise RequestError(431, f"more than {self.limits.fields} header fields")
+        if not valid_host(host):
+            raise RequestError(400, "malformed Host field")
+        if head.target[0] != 0x2F:  # "/"
+            _reduce_target(head)
 
-    def _apply_fields(self, lower: bytes) -> None:
-        """Read the fields that frame the message. Most requests have one of them, Host: look before splitting."""
-        host = lower.find(b"\r\nhost:")
-        if host >= 0:
-            if not valid_host(lower[host + 7 : lower.find(b"\r\n", host + 7)].strip(b" \t")):
-                raise RequestError(400, "malformed Host field")
-            if lower.find(b"\r\nhost:", host + 7) >= 0:
-                raise RequestError(400, "more than one Host field")
-        elif self.http_minor:
-            raise RequestError(400, "no Host field")
-        if b"\r\nconnection:" in lower:
-            options = [option.strip(b" \t") for option in b",".join(self.values(b"connection")).lower().split(b",")]
-            self.keep_alive = b"close" not in options and (self.keep_alive or b"keep-alive" in options)
-        if b"\r\ncontent-length:" in lower:
-            self.content_length = int(self.values(b"content-length")[0])  # llhttp: digits, and once
-        if b"\r\ntransfer-encoding:" in lower:
-            self._check_transfer_encoding("Transfer-Encoding must be chunked")
-            self.chunked = True
-        if self.http_minor and b"\r\nexpect:" in lower:
-            if any(value.lower() != b"100-continue" for value in self.values(b"expect")):
-                raise RequestError(417, "only 100-continue may be expected")
-            self.expects_continue = True
-        if self.target[0] != 0x2F:  # "/"
-            self._reduce_target()
 
-    def _check_transfer_encoding(self, otherwise: str) -> None:
-        """Only `chunked` is understood, once and last; before it stands a coding we do not know (RFC 9112, 6.1)."""
-        if self.http_minor == 0:
-            raise RequestError(400, "Transfer-Encoding in an HTTP/1.0 request")
-        if self.values(b"content-length"):
-            raise RequestError(400, "both Content-Length and Transfer-Encoding")
-        values = b",".join(self.values(b"transfer-encoding"))
-        codings = [coding.strip(b" \t").lower() for coding in values.split(b",")]
-        if codings == [b"chunked"]:
-            return
-        if codings[-1] == b"chunked" and b"chunked" not in codings[:-1]:
-            raise RequestError(501, "unknown transfer coding")
-        raise RequestError(400, otherwise)
+def _apply_framing(head: RequestHead) -> bytes:
+    """Read the fields that say how the message is framed. Returns Host's value."""
+    hosts = head.values(b"host")
+    if len(hosts) > 1 or (not hosts and head.http_minor == 1):
+        raise RequestError(400, "more than one Host field" if hosts else "no Host field")
+    connection = head.values(b"connection")
+    if connection:
+        options = [option.strip(b" \t") for option in b",".join(connection).lower().split(b",")]
+        head.keep_alive = b"close" not in options and (head.keep_alive or b"keep-alive" in options)
+    for length in head.values(b"content-length"):
+        head.content_length = int(length)  # llhttp: digits, and once
+    if head.values(b"transfer-encoding"):
+        _check_transfer_encoding(head, "Transfer-Encoding must be chunked")
+        head.chunked = True
+    expected = head.values(b"expect") if head.http_minor == 1 else []
+    if any(value.lower() != b"100-continue" for value in expected):
+        raise RequestError(417, "only 100-continue may be expected")
+    head.expects_continue = bool(expected)
+    return hosts[0] if hosts else b""
 
-    def _reduce_target(self) -> None:
-        """Absolute form becomes origin form, its authority the host (RFC 9112, 3.2.2); `*` is for OPTIONS alone."""
-        if self.target == b"*" and self.method == "OPTIONS":
-            return
-        absolute = _ABSOLUTE.fullmatch(self.target)
-        if absolute is None or self.method == "CONNECT":
-            raise RequestError(400, "the request target must be a path")
-        authority, rest = absolute.groups()
-        if not authority or not valid_host(authority):
-            raise RequestError(400, "malformed authority in the request target")
-        if not rest and self.method == "OPTIONS":
-            self.target = b"*"
-        else:
-            self.target = rest if rest[:1] == b"/" else b"/" + rest
-        self._fields = [(b"host", authority), *(field for field in self.fields if field[0] != b"host")]
+
+def _check_transfer_encoding(head: RequestHead, otherwise: str) -> None:
+    """Only `chunked` is understood, once and last; before it stands a coding we do not know (RFC 9112, 6.1)."""
+    if head.http_minor == 0:
+        raise RequestError(400, "Transfer-Encoding in an HTTP/1.0 request")
+    if head.values(b"content-length"):
+        raise RequestError(400, "both Content-Length and Transfer-Encoding")
+    values = b",".join(head.values(b"transfer-encoding"))
+    codings = [coding.strip(b" \t").lower() for coding in values.split(b",")]
+    if codings == [b"chunked"]:
+        return
+    if codings[-1] == b"chunked" and b"chunked" not in codings[:-1]:
+        raise RequestError(501, "unknown transfer coding")
+    raise RequestError(400, otherwise)
+
+
+def _reduce_target(head: RequestHead) -> None:
+    """Absolute form becomes origin form, its authority the host (RFC 9112, 3.2.2); `*` is for OPTIONS alone."""
+    if head.target == b"*" and head.method == "OPTIONS":
+        return
+    absolute = _ABSOLUTE.fullmatch(head.target)
+    if absolute is None or head.method == "CONNECT":
+        raise RequestError(400, "the request target must be a path")
+    authority, rest = absolute.groups()
+    if not authority or not valid_host(authority):
+        raise RequestError(400, "malformed authority in the request target")
+    if not rest and head.method == "OPTIONS":
+        head.target = b"*"
+    else:
+        head.target = rest if rest[:1] == b"/" else b"/" + rest
+    head.replace_fields([(b"host", authority), *(field for field in head.fields if field[0] != b"host")])
 
 
 @lru_cache(maxsize=256)

@@ -8,12 +8,12 @@ from typing import Any, Final, Protocol
 
 from prefork.errors import RequestError
 from prefork.http.connection import Connection
-from prefork.http.encoding import common_lines
+from prefork.http.encoding import Fields, common_lines
 from prefork.http.exchange import Exchange
-from prefork.http.head import Limits
+from prefork.http.head import HeadParser, Limits
 from prefork.settings import Settings
 
-FIRST_REQUEST_SECONDS: Final = 1.0  # a stopping worker waits this long for the first request of a new connection
+BEGUN_HEADS: Final = 256  # an app has few constant ones; one with a changing value must not fill memory
 LATE_SWEEP_SECONDS: Final = 0.5  # after a blocked loop, input that came in time has not been read yet: sweep next time
 
 _log = logging.getLogger("prefork.http")
@@ -56,24 +56,27 @@ class Service:
     ) -> None:
         self.app = app
         self.loop = loop or asyncio.get_running_loop()
+        self.create_task = self.loop.create_task
         self.limits = Limits(settings.max_target, settings.max_headers, settings.max_header_bytes)
+        self.parse_head = HeadParser(self.limits).parse
         self.max_body = settings.max_body
         self.keep_alive_seconds = settings.keep_alive_seconds
         self.header_seconds = settings.header_seconds
         self.body_seconds = settings.body_seconds
         self.disconnect_grace_seconds = settings.disconnect_grace_seconds
-        self.first_request_seconds = FIRST_REQUEST_SECONDS
         self.server_header = settings.server_header
         self.connections: set[Connection] = set()
         self.draining = False
         self.closing = False  # draining, and nobody takes our connections: each response is its connection's last
         self.hand_back: Callable[[Connection], bool] | None = None
         self.on_empty: Callable[[], None] | None = None
-        self._flight = flight
-        self._access_log = access_log
-        self.now = self.loop.time()  # as of the last sweep: exact enough for keep-alive
+        self.flight = flight
+        self.access_log = access_log
+        self.now = self.loop.time()  # as of the last sweep
+        self.keep_alive_until = self.now + self.keep_alive_seconds  # of a connection that becomes idle now, about
         self.date_second = 0
         self.common = b""
+        self.begun_heads: dict[tuple[int, Fields], bytes] = {}  # of this second, by status and fields
         self._set_date()
 
     def connection(self, listener: int = 0) -> Connection:
@@ -91,6 +94,7 @@ class Service:
         now = self.loop.time()
         late = now - self.now > self.sweep_seconds + LATE_SWEEP_SECONDS
         self.now = now
+        self.keep_alive_until = now + self.keep_alive_seconds
         self._set_date()
         if late:
             return
@@ -119,6 +123,12 @@ class Service:
         if second != self.date_second:
             self.date_second = second
             self.common = common_lines(self.server_header, second)
+            self.begun_heads.clear()
+
+    def keep_begun_head(self, status: int, fields: Fields, begun: bytes) -> None:
+        """Remember the beginning of a response head, until the date changes."""
+        if len(self.begun_heads) < BEGUN_HEADS:
+            self.begun_heads[status, fields] = begun
 
     def cut(self) -> None:
         """End every connection now. Requests in progress are lost, and named in the log."""
@@ -137,26 +147,23 @@ class Service:
     def opened(self, connection: Connection) -> float:
         """A connection has come. Returns its first deadline."""
         self.connections.add(connection)
-        connection.index = self._flight.opened()
+        connection.index = self.flight.opened()
         if self.draining:
             self.loop.call_soon(connection.leave)
-        return self.now + self.keep_alive_seconds
+        return self.keep_alive_until
 
     def closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
-        self._flight.closed(connection.index)
+        self.flight.closed(connection.index)
         self.report_empty()
 
-    def began(self, connection: Connection, exchange: Exchange, head: bytes) -> None:
-        exchange.started_at = now = time.monotonic()
-        self._flight.began(connection.index, now, head)
-
     def ended(self, connection: Connection, exchange: Exchange) -> None:
-        self._flight.ended(connection.index)
-        if self._access_log is not None and exchange.status:
-            self._access_log.answered(exchange, time.monotonic() - exchange.started_at)
+        """A response is written, or never will be."""
+        self.flight.ended(connection.index)
+        if self.access_log is not None and exchange.status:
+            self.access_log.answered(exchange, time.monotonic() - exchange.started_at)
 
     def refused(self, connection: Connection, error: RequestError) -> None:
         """A request was refused before it became an exchange."""
-        if self._access_log is not None:
-            self._access_log.refused(connection.address("peername"), error)
+        if self.access_log is not None:
+            self.access_log.refused(connection.address("peername"), error)

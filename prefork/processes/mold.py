@@ -111,7 +111,8 @@ def warn_if_unsafe_to_fork(before: set[int]) -> None:
 
 
 def _descriptors() -> set[int]:
-    return {int(name) for name in os.listdir("/proc/self/fd")}
+    names = os.listdir("/proc/self/fd")  # among them the one it took to list them, which is closed again
+    return {int(name) for name in names if os.path.lexists(f"/proc/self/fd/{name}")}
 
 
 def _describe(descriptor: int) -> str | None:

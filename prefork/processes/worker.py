@@ -81,7 +81,7 @@ class Worker:
         """Serve until drained. Returns the exit code; what the start-up hooks raise passes through."""
         self._loop = asyncio.get_running_loop()
         await self._app.startup()
-        self._service = Service(self._app, self._start.settings, self._board, self._access_log())
+        self._service = Service(self._app.__call__, self._start.settings, self._board, self._access_log())
         self._tick_seconds = min(self._start.settings.stall_seconds / 4, self._service.sweep_seconds)
         self._board.on_room = self._report_room
         self._loop.add_signal_handler(signal.SIGTERM, self._ask_to_leave)

@@ -99,6 +99,7 @@ class ScoreboardWriter:
         self._floats = memoryview(self._memory).cast("d")
         self._counts = memoryview(self._memory).cast("Q")
         self._overflow = connections
+        self._requests = 0
         self._free = list(range(connections - 1, -1, -1))
         self.on_room: Callable[[], None] | None = None  # called when a connection closed and the master waits for it
 
@@ -131,4 +132,5 @@ class ScoreboardWriter:
 
     def ended(self, index: int) -> None:
         self._floats[_FIRST_START + index * _STARTS_EACH] = 0.0
-        self._counts[_REQUESTS] += 1
+        self._requests += 1
+        self._counts[_REQUESTS] = self._requests

@@ -46,6 +46,7 @@ class Request:
         "_id",
         "_loop",
         "_mount_path",
+        "_path",
         "_path_params",
         "_query",
         "_state",
@@ -62,6 +63,7 @@ class Request:
     _id: str
     _loop: asyncio.AbstractEventLoop  # set for handlers that run in a thread
     _mount_path: str
+    _path: str
     _path_params: dict[str, Any]
     _query: MultiDict[str]
     _state: SimpleNamespace
@@ -86,7 +88,11 @@ class Request:
     @property
     def path(self) -> str:
         """The path, percent-decoded as UTF-8; what is not UTF-8 becomes U+FFFD."""
-        return unquote(self.target.partition("?")[0])
+        try:
+            return self._path
+        except AttributeError:
+            self._path = unquote(self.target.partition("?")[0])
+            return self._path
 
     @property
     def mount_path(self) -> str:
