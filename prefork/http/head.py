@@ -26,6 +26,7 @@ _NEVER_IN_A_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+;=]*|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?[ \t]*")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
 _FRAMING_FIELD = re.compile(rb"\n(?:host|connection|content-length|transfer-encoding|expect):")
+_FRAMING_FIELDS = re.compile(rb"\n(?:host:[ \t]*([^\r]*)|(connection|content-length|transfer-encoding|expect):)")
 _METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _NO_CALLBACKS = object()  # llhttp checks; the lines it has checked can be split by anyone
 
@@ -115,9 +116,13 @@ class HeadParser:
                 _check_transfer_encoding(head, str(error))
             raise RequestError(400, str(error)) from None
         if host is None or http_minor == 0 or _FRAMING_FIELD.search(raw.lower(), line.end() - 1):
-            # llhttp now expects a body or the end; only after a head that is a whole message is it ready for another.
-            self._llhttp = HttpRequestParser(_NO_CALLBACKS)
-            host = _apply_framing(head)
+            framing = _FRAMING_FIELDS.findall(raw.lower())
+            if len(framing) == 1 and not framing[0][1] and http_minor:
+                host = framing[0][0]  # Host alone frames it, but did not come first
+            else:
+                # llhttp now expects a body or the end; only after a head that is all of a message may it get another.
+                self._llhttp = HttpRequestParser(_NO_CALLBACKS)
+                host = _apply_framing(head)
         if len(raw) > self._few_bytes and raw.count(b"\r\n") - 2 > self.limits.fields:
             raise RequestError(431, f"more than {self.limits.fields} header fields")
         if not valid_host(host):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Final
 
 from prefork.core.balancing import Balance
@@ -45,7 +46,8 @@ class HandOut:
         self.paused_until = 0.0  # monotonic seconds: accepting failed
         self._balance = balance
         self._links = links
-        self._most = most
+        self._most: float = most
+        self._takers = State.READY
         self._backlog = backlog
         self._selector = selector
         self._listeners = listeners
@@ -130,6 +132,14 @@ class HandOut:
         self._listeners = []
         self._of_slot = {}
 
+    def settle(self) -> None:
+        """The server stops, and nobody comes after these workers: hand out all that waits, to full ones too, and to
+        stalled ones if there are no others."""
+        self._most = inf
+        if not any(link.handle.state is State.READY for link in self._links.values()):
+            self._takers = State.STALLED
+        self.dispatch(())
+
     def reset_waiting(self) -> int:
         """Close what was never taken: the server ends. Returns how many there were."""
         for connection in self._waiting:
@@ -144,7 +154,7 @@ class HandOut:
         return [owned for slot, owned in self._of_slot.items() if slot not in served]
 
     def _seats(self, clogged: Container[WorkerLink] = ()) -> list[Seat]:
-        ready = (link for link in self._links.values() if link.handle.state is State.READY and link not in clogged)
+        ready = (link for link in self._links.values() if link.handle.state is self._takers and link not in clogged)
         seats = (Seat(link, link.handle.slot, link.load) for link in ready)
         return sorted((seat for seat in seats if seat.load < self._most), key=lambda seat: seat.slot)
 

@@ -51,6 +51,7 @@ class Master:
 
     def __init__(self, settings: Settings, target: str, listeners: list[Listener], log_file: log.LogFile) -> None:
         process.become_subreaper()
+        process.yield_to_workers()
         process.set_title(log.title("master"))
         self._settings = settings
         self._listeners = listeners
@@ -79,7 +80,8 @@ class Master:
         while not supervisor.finished:
             wait = min(max(0.0, wake_at - time.monotonic()), LONGEST_WAIT_SECONDS)
             for key, _ in self._selector.select(wait):
-                key.data()
+                if self._selector.get_map().get(key.fd) is key:  # not let go of by an event before it
+                    key.data()
             now = time.monotonic()
             if supervisor.changed or now >= wake_at:
                 supervisor.tick(now, late=max(0.0, now - wake_at) if wake_at else 0.0)
@@ -87,6 +89,8 @@ class Master:
                 wake_at = min(
                     [*supervisor.deadlines(now), *self._handout.deadlines(now)], default=now + LONGEST_WAIT_SECONDS
                 )
+                if supervisor.changed:  # by what the tick did: there may be a next step
+                    wake_at = now
                 if not self._announced and supervisor.roster.complete:
                     self._announce(names)
         lost = self._handout.reset_waiting()

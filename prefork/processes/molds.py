@@ -1,5 +1,6 @@
 """The master's side of a mold: forking it, ordering workers from it, letting it go."""
 
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from prefork.messages import Fork
 from prefork.processes.link import Stacks, WorkerLink
 from prefork.system.channel import Channel, ChannelClosed
 from prefork.system.listeners import Listener
+
+_log = logging.getLogger("prefork.molds")
 
 
 @dataclass(eq=False)
@@ -21,6 +24,7 @@ class MoldHandle:
     channel: Channel
     stacks: Stacks
     ready: bool = False
+    explained: bool = False  # it has said why it cannot boot
     killed: bool = False
     released: bool = False
 
@@ -66,6 +70,8 @@ def fork_mold(generation: int, now: float, body: Callable[[Channel, int], None])
     if pid == 0:
         try:
             body(theirs, stacks.write_end)
+        except BaseException:
+            _log.exception("cannot run a mold")
         finally:
             os._exit(1)  # never up into the master's frames
     theirs.close()

@@ -135,6 +135,7 @@ class Supervisor:
         self._stopping = self.changed = True
         for handle in self.roster.in_state(State.STALLED):
             self._handout.take_back(self._links[handle.serial])
+        self._handout.settle()
         seconds = 0.0 if fast else self._settings.drain_seconds
         for handle in list(self.roster):
             self._retire(handle, "stop", now, seconds, hand_back=False)
@@ -211,7 +212,7 @@ class Supervisor:
     def _release_molds(self) -> None:
         """Let go of molds that nobody will be forked from any more."""
         for mold in self._molds:
-            used = not self._stopping and (mold.generation >= self.roster.generation or mold.booting)
+            used = not self._stopping and (mold.generation == self.roster.generation or not mold.ready)
             if not used and not mold.released and not any(h.generation == mold.generation for h in self.roster):
                 self._forget(mold.channel, mold.stacks, str(mold))
                 mold.release()
@@ -231,6 +232,7 @@ class Supervisor:
                 _log.info("reload: generation %d is imported", mold.generation)
                 self.roster.generation = mold.generation
         elif isinstance(message, BootFailed):
+            mold.explained = True
             self._log_boot_failure(str(mold), message)
         elif isinstance(message, Forked):
             self._forked(message, now)
@@ -248,6 +250,8 @@ class Supervisor:
             self.roster.remove(handle)
         if self._stopping:
             return
+        if not mold.ready and not mold.explained:
+            _log.error("%s died while it imported the app: %s", mold, process.exit_words(status))
         if not self._proven:
             self._give_up()
         elif not mold.ready:
@@ -376,6 +380,7 @@ class Supervisor:
         if self._proven:
             _log.error("reload failed: generation %d keeps serving", self._proven)
             self.roster.generation = self._proven
+            self._mold_backoff.died(None, time.monotonic())
             for handle in [h for h in self.roster if h.generation == generation]:
                 self._kill(handle, "its generation cannot boot")
         elif not self.roster.in_state(State.BOOTING, State.READY, State.STALLED):
