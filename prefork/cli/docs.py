@@ -1,4 +1,4 @@
-"""Write docs/settings.md from the declared settings, or check that it is fresh."""
+"""Write the pages that are made from code, docs/settings.md and docs/lifecycle.md, or check that they are fresh."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from prefork.core.lifecycle import MOVES, Event, State
 from prefork.settings import GROUPS, SETTINGS, Setting
 
 COMMAND = "python -m prefork.cli.docs"
@@ -50,13 +51,49 @@ TABLE = """
 """
 
 
-def page() -> str:
+LIFECYCLE = """\
+# The life of a worker
+
+<!-- Written by `{command}` from prefork/core/lifecycle.py. Do not edit. -->
+
+What a worker is, as far as the master was told, and what each event makes of it. An empty cell cannot happen: the
+master would stop with an error that names both words, rather than guess.
+
+```mermaid
+stateDiagram-v2
+    [*] --> booting
+{arrows}    gone --> [*]
+```
+
+| state | {events} |
+| --- |{rules}
+{rows}"""
+
+
+def settings_page() -> str:
     """The text of docs/settings.md."""
     parts = [HEADER.format(command=COMMAND)]
     for group, title in GROUPS.items():
         parts.append(TABLE.format(title=title))
         parts += [_row(setting) for setting in SETTINGS.values() if setting.group == group]
     return "".join(parts)
+
+
+def lifecycle_page() -> str:
+    """The text of docs/lifecycle.md."""
+    arrows = "".join(
+        f"    {state.value} --> {after.value}: {event.value}\n"
+        for (state, event), after in MOVES.items()
+        if after is not state
+    )
+    rows = "".join(f"| {state.value} | {' | '.join(_after(state, event) for event in Event)} |\n" for state in State)
+    events = " | ".join(event.value for event in Event)
+    return LIFECYCLE.format(command=COMMAND, arrows=arrows, events=events, rules=" --- |" * len(Event), rows=rows)
+
+
+def _after(state: State, event: Event) -> str:
+    after = MOVES.get((state, event))
+    return "" if after is None else after.value
 
 
 def _row(setting: Setting) -> str:
@@ -70,16 +107,21 @@ def _row(setting: Setting) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
+PAGES = {"settings.md": settings_page, "lifecycle.md": lifecycle_page}
+
+
 @click.command()
-@click.option("--check", is_flag=True, help="Write nothing; exit code 1 if the file is not up to date.")
-@click.argument("file", type=click.Path(path_type=Path), default=Path("docs/settings.md"))
-def main(check: bool, file: Path) -> None:
-    """Write FILE (docs/settings.md) from the declared settings."""
-    if not check:
-        file.write_text(page(), encoding="utf-8")
-    elif not file.exists() or file.read_text(encoding="utf-8") != page():
-        click.echo(f"{file} does not match the settings; run: {COMMAND}", err=True)
-        sys.exit(1)
+@click.option("--check", is_flag=True, help="Write nothing; exit code 1 if a page is not up to date.")
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("docs"))
+def main(check: bool, folder: Path) -> None:
+    """Write the generated pages into FOLDER (docs)."""
+    for name, page in PAGES.items():
+        file = folder / name
+        if not check:
+            file.write_text(page(), encoding="utf-8")
+        elif not file.exists() or file.read_text(encoding="utf-8") != page():
+            click.echo(f"{file} does not match the code; run: {COMMAND}", err=True)
+            sys.exit(1)
 
 
 if __name__ == "__main__":
