@@ -6,7 +6,7 @@ Connections do not travel in messages but through the hand-out socket, beside wh
 import json
 from dataclasses import asdict, dataclass
 
-TEXT_CHARACTERS = 32 * 1024  # of a traceback; a message must fit a socket buffer (net.core.wmem_default: 208 KiB)
+TEXT_CHARACTERS = 10 * 1024  # of a traceback; at up to 12 bytes each in JSON it fits a message (channel.WIRE_BYTES)
 
 
 @dataclass(frozen=True, slots=True)

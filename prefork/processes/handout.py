@@ -125,6 +125,7 @@ class HandOut:
         self._polled = set()
         for owned in {id(owned): owned for owned in (self._listeners, *self._of_slot.values())}.values():
             for index, listener in enumerate(owned):
+                listener.refuse()
                 while self._accept(listener, index):
                     pass
                 listener.unlink()

@@ -1,61 +1,28 @@
-"""What the master holds of a child: channel, the pipe of its stacks, and of a worker also the hand-out queue."""
+"""What the master holds of a worker: channel, stacks, scoreboard, and both ends of the hand-out queue."""
 
 import os
-from typing import Final
 
 from prefork.core.roster import WorkerHandle
+from prefork.processes.stacks import StacksPipe
 from prefork.system import handoff, scoreboard
 from prefork.system.channel import Channel, seqpacket_pair
 from prefork.system.handoff import Passed
-
-STACKS_BYTES: Final = 64 * 1024  # a pipe's capacity, see pipe(7)
-
-
-class Stacks:
-    """The reading end of a pipe into which faulthandler writes the child's Python stacks."""
-
-    def __init__(self) -> None:
-        self._read, self.write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._text = b""
-
-    def fileno(self) -> int:
-        return self._read
-
-    def pull(self) -> bool:
-        """Read what has come: faulthandler writes a dump in many small pieces. False at the end of the pipe."""
-        try:
-            piece = os.read(self._read, STACKS_BYTES)
-        except BlockingIOError:
-            return True
-        self._text += piece
-        return bool(piece)
-
-    def pop(self) -> str:
-        """What has come since the last call."""
-        text, self._text = self._text, b""
-        return text.decode("utf-8", "replace").rstrip()
-
-    def forget_write_end(self) -> None:
-        os.close(self.write_end)
-
-    def close(self) -> None:
-        os.close(self._read)
 
 
 class WorkerLink:
     """The master's side of a worker's descriptors."""
 
     def __init__(self, handle: WorkerHandle, connections: int) -> None:
+        """Make them. `connections` is how many the worker may hold."""
         self.handle = handle
         self.channel, self._worker_channel = Channel.pair()
         self._queue, self._unread = seqpacket_pair()
-        self.stacks = Stacks()
+        self.stacks = StacksPipe()
         self._board_descriptor = scoreboard.create(connections)
         self.board = scoreboard.Scoreboard(self._board_descriptor, connections)
-        self._connections = connections
 
     def worker_descriptors(self) -> list[int]:
-        """What the worker is to own: channel, receiving end of the hand-out queue, stacks, scoreboard."""
+        """What the worker is to own, in the order `WorkerStart` reads."""
         return [
             self._worker_channel.fileno(),
             self._unread.fileno(),
@@ -92,8 +59,8 @@ class WorkerLink:
         return unread
 
     def close(self) -> None:
+        """Close all but the stacks, which `StacksLog.forget` closes."""
         self.channel.close()
         self._queue.close()
         self._unread.close()
-        self.stacks.close()
         self.board.close()

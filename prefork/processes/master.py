@@ -129,7 +129,7 @@ class Master:
         supervisor = self._supervisor
         if number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             if self._stopping:
-                supervisor.kill_all("told twice to stop")
+                supervisor.kill_all()
             else:
                 self._stopping = True
                 self._handout.close()

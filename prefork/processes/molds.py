@@ -1,13 +1,16 @@
-"""The master's side of a mold: forking it, ordering workers from it, letting it go."""
+"""The master's side of the molds: forking them, ordering workers from them, letting them go."""
 
 import logging
 import os
+import selectors
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from prefork.messages import Fork
-from prefork.processes.link import Stacks, WorkerLink
+from prefork.messages import Fork, Message
+from prefork.processes.link import WorkerLink
+from prefork.processes.stacks import StacksLog, StacksPipe
 from prefork.system.channel import Channel, ChannelClosed
 from prefork.system.listeners import Listener
 
@@ -22,9 +25,8 @@ class MoldHandle:
     ordered_at: float
     pid: int
     channel: Channel
-    stacks: Stacks
+    stacks: StacksPipe
     ready: bool = False
-    explained: bool = False  # it has said why it cannot boot
     killed: bool = False
     released: bool = False
 
@@ -40,40 +42,114 @@ class MoldHandle:
         handle = link.handle
         descriptors = [*link.worker_descriptors(), *(listener.socket.fileno() for listener in listeners)]
         try:
-            sent = self.channel.send(Fork(handle.serial, handle.slot, handle.generation), descriptors)
+            return self.channel.send(Fork(handle.serial, handle.slot, handle.generation), descriptors)
         except ChannelClosed:
-            sent = False
-        link.forget_worker_ends()
-        return sent
-
-    def release(self) -> None:
-        """Let it go: it ends when it has read the end of its channel."""
-        self.released = True
-        self.channel.close()
-        self.stacks.close()
-
-    def abort(self) -> None:
-        """SIGABRT, which has faulthandler write its stacks."""
-        self.killed = True
-        os.kill(self.pid, signal.SIGABRT)
-
-    def kill(self) -> None:
-        self.killed = True
-        os.kill(self.pid, signal.SIGKILL)
-
-
-def fork_mold(generation: int, now: float, body: Callable[[Channel, int], None]) -> MoldHandle:
-    """Fork a mold that runs `body(channel, stacks)`, which never returns. For the master only: it has no threads."""
-    ours, theirs = Channel.pair()
-    stacks = Stacks()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            body(theirs, stacks.write_end)
-        except BaseException:
-            _log.exception("cannot run a mold")
+            return False
         finally:
-            os._exit(1)  # never up into the master's frames
-    theirs.close()
-    stacks.forget_write_end()
-    return MoldHandle(generation, now, pid, ours, stacks)
+            link.forget_worker_ends()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """SIGABRT (faulthandler then writes its stacks) or SIGKILL. It is not reaped yet, so the pid is its own."""
+        self.killed = True
+        os.kill(self.pid, number)
+
+
+class Molds:
+    """The molds that live: one a generation, as long as workers of it do."""
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        stacks: StacksLog,
+        become: Callable[[int, Channel, int], None],
+        hear: Callable[[MoldHandle, Message], None],
+    ) -> None:
+        """`become(generation, channel, stacks)` runs in the child and never returns; `hear` gets what molds report."""
+        self._selector = selector
+        self._stacks = stacks
+        self._become = become
+        self._hear = hear
+        self._handles: list[MoldHandle] = []
+        self._generation = 0  # of the last one
+
+    def __iter__(self) -> Iterator[MoldHandle]:
+        return iter(self._handles)
+
+    def __bool__(self) -> bool:
+        return bool(self._handles)
+
+    @property
+    def booting(self) -> bool:
+        return any(mold.booting for mold in self._handles)
+
+    def of_pid(self, pid: int) -> MoldHandle | None:
+        return next((mold for mold in self._handles if mold.pid == pid), None)
+
+    def ready_for(self, generation: int) -> MoldHandle | None:
+        """The mold to order workers of that generation from."""
+        molds = (mold for mold in self._handles if mold.ready and not mold.released)
+        return next((mold for mold in molds if mold.generation == generation), None)
+
+    def fork(self, now: float) -> None:
+        """Fork the mold of the next generation. The master has no threads, so it may."""
+        self._generation += 1
+        ours, theirs = Channel.pair()
+        pipe = StacksPipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self._become(self._generation, theirs, pipe.write_end)
+            finally:
+                os._exit(1)  # never up into the master's frames
+        theirs.close()
+        pipe.forget_write_end()
+        mold = MoldHandle(self._generation, now, pid, ours, pipe)
+        self._handles.append(mold)
+        self._selector.register(ours, selectors.EVENT_READ, partial(self.listen, mold))
+        self._stacks.watch(pipe, str(mold))
+
+    def abort_late(self, now: float, boot_seconds: float) -> None:
+        """End the molds that take too long to import the app."""
+        for mold in self._handles:
+            if mold.booting and now >= mold.ordered_at + boot_seconds:
+                _log.error("%s did not import the app within %g s", mold, boot_seconds)
+                mold.send_signal(signal.SIGABRT)
+
+    def deadlines(self, boot_seconds: float) -> Iterator[float]:
+        """When `abort_late` could next have something to do."""
+        yield from (mold.ordered_at + boot_seconds for mold in self._handles if mold.booting)
+
+    def release(self, needed: Collection[int]) -> None:
+        """Let go of each mold whose generation is not needed, once it has booted: it ends when its channel does."""
+        for mold in self._handles:
+            if not mold.booting and not mold.released and mold.generation not in needed:
+                self._forget(mold)
+
+    def remove(self, mold: MoldHandle) -> bool:
+        """It was reaped. Returns whether it had been let go."""
+        if not mold.released:
+            self.listen(mold)  # what it said last
+        self._handles.remove(mold)
+        expected = mold.released
+        if not expected:
+            self._forget(mold)
+        return expected
+
+    def listen(self, mold: MoldHandle) -> None:
+        """Pass on what has come from a mold."""
+        try:
+            while not mold.released and (received := mold.channel.receive()):
+                self._hear(mold, received[0])
+        except ChannelClosed:
+            if mold.channel in self._selector.get_map():
+                self._selector.unregister(mold.channel)  # death is told by waitpid
+        except ValueError as error:
+            _log.error("%s said what it cannot say and is killed: %s", mold, error)
+            mold.send_signal(signal.SIGKILL)
+
+    def _forget(self, mold: MoldHandle) -> None:
+        mold.released = True
+        if mold.channel in self._selector.get_map():
+            self._selector.unregister(mold.channel)
+        self._stacks.forget(mold.stacks)
+        mold.channel.close()

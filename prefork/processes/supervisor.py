@@ -17,16 +17,17 @@ from prefork.core.roster import Roster, WorkerHandle
 from prefork.errors import BootError, UsageError
 from prefork.messages import BootFailed, Drain, Forked, HandBack, Leave, Message, MoldReady, Ready, ReopenLogs
 from prefork.processes.handout import HandOut
-from prefork.processes.link import Stacks, WorkerLink
-from prefork.processes.molds import MoldHandle, fork_mold
+from prefork.processes.link import WorkerLink
+from prefork.processes.molds import MoldHandle, Molds
+from prefork.processes.reports import DeathReports, report_boot_failure
+from prefork.processes.stacks import StacksLog
 from prefork.processes.start import MoldStart
 from prefork.settings import Settings
-from prefork.system import cgroup, process
+from prefork.system import process
 from prefork.system.channel import Channel, ChannelClosed
 from prefork.system.handoff import Passed
 from prefork.system.log import LogFile
 
-STACKS_QUIET_SECONDS: Final = 0.05  # a dump comes in many small writes; it is logged once it has been quiet this long
 STRANGERS: Final = 64  # exit statuses kept of children whose fork has not been reported yet, or which are not ours
 
 _log = logging.getLogger("prefork.supervisor")
@@ -59,17 +60,16 @@ class Supervisor:
         self._max_connections = max_connections
         self._families = families
         self._log_file = log_file
-        self._molds: list[MoldHandle] = []
+        self._stacks = StacksLog(selector)
+        self._molds = Molds(selector, self._stacks, self._become_mold, self._obey_mold)
         self._mold_backoff = Backoff()
+        self._reports = DeathReports()
         self._master = os.getpid()
-        self._generation = 0  # of the last mold
         self._blind_until = 0.0  # do not judge heartbeats before
         self._proven = 0  # the latest generation of which a worker was ready
         self._reload_wanted = False
         self._stopping = False
         self._strangers: dict[int, int] = {}  # wait status by pid
-        self._dumps: dict[Stacks, tuple[str, float]] = {}  # whose, and when it has been quiet long enough
-        self._oom_kills = cgroup.oom_kills()
 
     # -- what the master's loop asks
 
@@ -79,6 +79,7 @@ class Supervisor:
         return self._stopping and not self.roster.handles and not self._molds
 
     def start(self, now: float) -> None:
+        """Order the first mold; the rest follows from what it reports."""
         self._fork_mold(now)
 
     def tick(self, now: float, late: float) -> None:
@@ -90,9 +91,8 @@ class Supervisor:
         if now >= self._blind_until:
             for action in health.examine(self.roster, self._beats(), now, self._settings):
                 self._act(action, now)
-        for stacks, (who, quiet_at) in list(self._dumps.items()):
-            if now >= quiet_at:
-                self._log_stacks(stacks, who)
+        self._stacks.write_quiet(now)
+        self._molds.abort_late(now, self._settings.boot_seconds)
         if not self._stopping:
             self._tend_molds(now)
             for step in planning.plan(self.roster, now):
@@ -100,7 +100,8 @@ class Supervisor:
                     self._spawn(step, now)
                 else:
                     self._retire(step.handle, step.reason, now, self._settings.drain_seconds, hand_back=True)
-        self._release_molds()
+        in_use = {handle.generation for handle in self.roster}
+        self._molds.release(in_use if self._stopping else in_use | {self.roster.generation})
 
     def deadlines(self, now: float) -> Iterator[float]:
         """When `tick` could next have something to do, should nothing happen before."""
@@ -108,10 +109,10 @@ class Supervisor:
             yield self._blind_until
         else:
             yield from health.deadlines(self.roster, self._beats(), now, self._settings)
-        yield from (quiet_at for _, quiet_at in self._dumps.values())
+        yield from self._stacks.deadlines()
+        yield from self._molds.deadlines(self._settings.boot_seconds)
         if not self._stopping:
             yield from planning.deadlines(self.roster, now)
-            yield from (mold.ordered_at + self._settings.boot_seconds for mold in self._molds if mold.booting)
             if self._mold_backoff.not_before > now:
                 yield self._mold_backoff.not_before
 
@@ -119,13 +120,14 @@ class Supervisor:
         """Import the app afresh and replace the workers, slot by slot."""
         if self._stopping:
             return
-        if any(mold.booting for mold in self._molds) or not self.roster.settled:
+        if self._molds.booting or not self.roster.settled:
             self._reload_wanted = True
             _log.info("reload: another is going on; this one comes after it")
         else:
             self._fork_mold(now)
 
     def scale(self, by: int) -> None:
+        """Want so many workers more, or fewer; at least one."""
         self.roster.wanted = max(1, self.roster.wanted + by)
         self.changed = True
         _log.info("scaling to %d workers", self.roster.wanted)
@@ -139,15 +141,20 @@ class Supervisor:
         seconds = 0.0 if fast else self._settings.drain_seconds
         for handle in list(self.roster):
             self._retire(handle, "stop", now, seconds, hand_back=False)
+        for mold in self._molds:
+            if mold.booting:
+                mold.send_signal(signal.SIGKILL)
 
-    def kill_all(self, reason: str) -> None:
+    def kill_all(self) -> None:
+        """End everybody at once."""
         self._stopping = self.changed = True
         for handle in list(self.roster):
-            self._kill(handle, reason)
+            self._kill(handle)
         for mold in self._molds:
-            mold.kill()
+            mold.send_signal(signal.SIGKILL)
 
     def reopen_logs(self) -> None:
+        """Tell everybody that log files were moved away."""
         for channel in [*(link.channel for link in self._links.values()), *(mold.channel for mold in self._molds)]:
             self._tell(channel, ReopenLogs())
 
@@ -161,7 +168,7 @@ class Supervisor:
             if pid == 0:
                 return
             handle = self.roster.by_pid(pid)
-            mold = next((mold for mold in self._molds if mold.pid == pid), None)
+            mold = self._molds.of_pid(pid)
             if handle is not None:
                 self._worker_gone(handle, status, now)
             elif mold is not None:
@@ -174,11 +181,7 @@ class Supervisor:
     # -- molds
 
     def _fork_mold(self, now: float) -> None:
-        self._generation += 1
-        mold = fork_mold(self._generation, now, partial(self._become_mold, self._generation))
-        self._molds.append(mold)
-        self._selector.register(mold.channel, selectors.EVENT_READ, partial(self._hear_mold, mold))
-        self._watch_stacks(mold.stacks, str(mold))
+        self._molds.fork(now)
         self.changed = True
 
     def _become_mold(self, generation: int, channel: Channel, stacks: int) -> NoReturn:
@@ -198,33 +201,14 @@ class Supervisor:
 
     def _tend_molds(self, now: float) -> None:
         """Have a mold for the generation we want, and the next one when a reload waits for its turn."""
-        for mold in self._molds:
-            if mold.booting and now >= mold.ordered_at + self._settings.boot_seconds:
-                _log.error("%s did not import the app within %g s", mold, self._settings.boot_seconds)
-                mold.abort()
         current = any(mold.generation >= self.roster.generation and not mold.killed for mold in self._molds)
         if not current and now >= self._mold_backoff.not_before:
             self._fork_mold(now)
-        elif self._reload_wanted and self.roster.settled and not any(mold.booting for mold in self._molds):
+        elif self._reload_wanted and self.roster.settled and not self._molds.booting:
             self._reload_wanted = False
             self._fork_mold(now)
 
-    def _release_molds(self) -> None:
-        """Let go of molds that nobody will be forked from any more."""
-        for mold in self._molds:
-            used = not self._stopping and (mold.generation == self.roster.generation or not mold.ready)
-            if not used and not mold.released and not any(h.generation == mold.generation for h in self.roster):
-                self._forget(mold.channel, mold.stacks, str(mold))
-                mold.release()
-
-    def _hear_mold(self, mold: MoldHandle) -> None:
-        try:
-            while not mold.released and (received := mold.channel.receive()):
-                self._obey_mold(mold, received[0], time.monotonic())
-        except ChannelClosed:
-            self._unregister(mold.channel)  # death is told by waitpid
-
-    def _obey_mold(self, mold: MoldHandle, message: Message, now: float) -> None:
+    def _obey_mold(self, mold: MoldHandle, message: Message) -> None:
         self.changed = True
         if isinstance(message, MoldReady):
             mold.ready = True
@@ -232,27 +216,21 @@ class Supervisor:
                 _log.info("reload: generation %d is imported", mold.generation)
                 self.roster.generation = mold.generation
         elif isinstance(message, BootFailed):
-            mold.explained = True
-            self._log_boot_failure(str(mold), message)
+            self._boot_failed(str(mold), message)
         elif isinstance(message, Forked):
-            self._forked(message, now)
+            self._forked(message, time.monotonic())
 
     def _mold_gone(self, mold: MoldHandle, status: int, now: float) -> None:
-        self._hear_mold(mold)
-        self._molds.remove(mold)
         self.changed = True
-        if mold.released:
-            return
-        self._forget(mold.channel, mold.stacks, str(mold))
-        mold.release()
+        expected = self._molds.remove(mold)
         for handle in [h for h in self.roster if h.pid is None and h.generation == mold.generation]:
             self._close_link(handle)  # ordered, and never forked
             self.roster.remove(handle)
-        if self._stopping:
+        if expected or self._stopping:
             return
-        if not mold.ready and not mold.explained:
-            _log.error("%s died while it imported the app: %s", mold, process.exit_words(status))
         if not self._proven:
+            if mold.ready:
+                _log.error("%s died: %s", mold, process.exit_words(status))
             self._give_up()
         elif not mold.ready:
             _log.error("reload failed: generation %d keeps serving", self.roster.generation)
@@ -264,18 +242,19 @@ class Supervisor:
     # -- workers
 
     def _spawn(self, step: planning.Spawn, now: float) -> None:
-        mold = next((m for m in self._molds if m.generation == step.generation and m.ready and not m.released), None)
+        mold = self._molds.ready_for(step.generation)
         if mold is None:
             return  # its app is being imported
         handle = self.roster.add(step.slot, step.generation, now)
         link = WorkerLink(handle, self._max_connections)
         if not mold.order(link, self._handout.listeners_of(step.slot)):
             self.roster.remove(handle)
+            link.stacks.close()
             link.close()
             return
         self._links[handle.serial] = link
         self._selector.register(link.channel, selectors.EVENT_READ, partial(self._hear_worker, link))
-        self._watch_stacks(link.stacks, f"worker {step.slot} (generation {step.generation})")
+        self._stacks.watch(link.stacks, f"worker {step.slot} (generation {step.generation})")
 
     def _forked(self, message: Forked, now: float) -> None:
         handle = self.roster.by_serial(message.serial)
@@ -287,7 +266,7 @@ class Supervisor:
         if status is not None:
             self._worker_gone(handle, status, now)
         elif handle.state is State.DRAINING:
-            self._kill(handle, "retired before it was forked")
+            self._kill(handle)
 
     def _hear_worker(self, link: WorkerLink) -> None:
         try:
@@ -295,6 +274,9 @@ class Supervisor:
                 self._obey_worker(link, *received, time.monotonic())
         except ChannelClosed:
             self._unregister(link.channel)  # death is told by waitpid
+        except ValueError as error:  # not a message, or one that cannot be in its state: app code wrote to our channel
+            _log.error("%s said what it cannot say and is killed: %s", link.handle, error)
+            self._kill(link.handle)
 
     def _obey_worker(self, link: WorkerLink, message: Message, descriptors: list[int], now: float) -> None:
         handle = link.handle
@@ -308,7 +290,7 @@ class Supervisor:
             self._proven = max(self._proven, handle.generation)
             _log.info("%s is ready", handle)
         elif isinstance(message, BootFailed):
-            self._log_boot_failure(str(handle), message)
+            self._boot_failed(str(handle), message)
         elif isinstance(message, Leave) and not self._stopping:
             self._retire(handle, "SIGTERM", now, self._settings.drain_seconds, hand_back=True)
 
@@ -318,7 +300,7 @@ class Supervisor:
         handle.drain_until = now + seconds
         self.changed = True
         if booting:
-            self._kill(handle, reason)
+            self._kill(handle)
             return
         _log.info("%s drains: %s", handle, reason)
         link = self._links[handle.serial]
@@ -349,18 +331,17 @@ class Supervisor:
             _send_signal(handle.pid, signal.SIGABRT)
         else:
             _log.error("%s is killed: %s", handle, action.reason)
-            self._kill(handle, action.reason)
+            self._kill(handle)
 
-    def _kill(self, handle: WorkerHandle, reason: str) -> None:
+    def _kill(self, handle: WorkerHandle) -> None:
         if not handle.killed and handle.pid is not None:
             handle.killed = True
-            _log.debug("SIGKILL for %s: %s", handle, reason)
             _send_signal(handle.pid, signal.SIGKILL)
 
     def _worker_gone(self, handle: WorkerHandle, status: int, now: float) -> None:
         link = self._links[handle.serial]
         self._hear_worker(link)  # what it said last, and what it handed back
-        self._log_death(handle, link, status, now)
+        self._reports.report(link, status, now, self._stopping)
         retired = handle.state is State.DRAINING
         self._close_link(handle)
         self.roster.remove(handle)
@@ -382,7 +363,7 @@ class Supervisor:
             self.roster.generation = self._proven
             self._mold_backoff.died(None, time.monotonic())
             for handle in [h for h in self.roster if h.generation == generation]:
-                self._kill(handle, "its generation cannot boot")
+                self._kill(handle)
         elif not self.roster.in_state(State.BOOTING, State.READY, State.STALLED):
             self._give_up()
 
@@ -390,66 +371,23 @@ class Supervisor:
         _log.critical("the app cannot start; see above")
         self.exit_code = self.exit_code or BootError.exit_code
         self._handout.close()
-        self.kill_all("the app cannot start")
+        self.kill_all()
+
+    def _boot_failed(self, who: str, message: BootFailed) -> None:
+        if message.usage:
+            self.exit_code = self.exit_code or UsageError.exit_code
+        report_boot_failure(who, message)
 
     def _close_link(self, handle: WorkerHandle) -> None:
         link = self._links.pop(handle.serial)
-        self._forget(link.channel, link.stacks, str(handle))
+        self._unregister(link.channel)
+        self._stacks.forget(link.stacks)
         self._handout.dispatch(link.take_back())
         link.close()
 
-    # -- words and wires
-
-    def _log_boot_failure(self, who: str, message: BootFailed) -> None:
-        if message.usage:
-            self.exit_code = self.exit_code or UsageError.exit_code
-            _log.error("%s", message.traceback)
-        else:
-            _log.error("%s cannot boot:\n%s", who, message.traceback.rstrip())
-
-    def _log_death(self, handle: WorkerHandle, link: WorkerLink, status: int, now: float) -> None:
-        lost = link.board.in_flight(now)
-        if handle.state is State.DRAINING and status == 0 and not lost:
-            _log.info("%s has drained", handle)
-            return
-        words = process.exit_words(status)
-        kills = cgroup.oom_kills()
-        if kills > self._oom_kills:
-            words += ", killed for lack of memory (out-of-memory kill in its cgroup)"
-        self._oom_kills = kills
-        level = logging.DEBUG if self._stopping and not lost else logging.ERROR
-        _log.log(level, "%s died: %s; %d requests lost", handle, words, len(lost))
-        for record in lost:
-            _log.error("lost with worker %d: %s, after %.3f s", handle.slot, record.request, record.age)
-
-    def _watch_stacks(self, stacks: Stacks, who: str) -> None:
-        self._selector.register(stacks, selectors.EVENT_READ, partial(self._hear_stacks, stacks, who))
-
-    def _hear_stacks(self, stacks: Stacks, who: str) -> None:
-        if not stacks.pull():
-            self._unregister(stacks)
-            return
-        self._dumps[stacks] = who, time.monotonic() + STACKS_QUIET_SECONDS
-        self.changed = True
-
-    def _log_stacks(self, stacks: Stacks, who: str) -> None:
-        self._dumps.pop(stacks, None)
-        text = stacks.pop()
-        if text:
-            _log.warning("stacks of %s:\n%s", who, text)
-
-    def _forget(self, channel: Channel, stacks: Stacks, who: str) -> None:
-        """Stop listening to a child."""
-        self._unregister(channel)
-        self._unregister(stacks)
-        stacks.pull()
-        self._log_stacks(stacks, who)
-
-    def _unregister(self, end: Channel | Stacks) -> None:
-        try:
-            self._selector.unregister(end)
-        except KeyError:
-            pass
+    def _unregister(self, channel: Channel) -> None:
+        if channel in self._selector.get_map():
+            self._selector.unregister(channel)
 
     def _tell(self, channel: Channel, message: Message) -> None:
         try:

@@ -1,5 +1,6 @@
 """Messages with descriptors between two processes, over a pair of SOCK_SEQPACKET sockets (unix(7))."""
 
+import os
 import socket
 from collections.abc import Sequence
 from typing import Final
@@ -56,6 +57,8 @@ class Channel:
             raise ChannelClosed(str(error)) from error
         if not wire:
             raise ChannelClosed("end of file")
+        for descriptor in descriptors:  # CPython's recv_fds() ignores its flags, MSG_CMSG_CLOEXEC among them
+            os.set_inheritable(descriptor, False)
         return decode(wire), descriptors
 
     def close(self) -> None:

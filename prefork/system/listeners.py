@@ -1,9 +1,11 @@
 """Open the sockets the server listens on, and close them without leaving a trace."""
 
 import contextlib
+import ctypes
 import os
 import socket
 import stat
+import struct
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +15,9 @@ from prefork.settings import Address, InheritedAddress, TcpAddress, UnixAddress,
 
 SYSTEMD_FIRST_FD: Final = 3  # sd_listen_fds(3)
 
+_SO_ATTACH_FILTER: Final = 26  # socket(7); Python does not name it
+_DROP: Final = struct.pack("HBBI", 0x06, 0, 0, 0)  # BPF_RET | BPF_K of 0 bytes: keep nothing of any packet
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Listener:
@@ -21,10 +26,19 @@ class Listener:
     socket: socket.socket
     name: str
     shared: bool  # cannot be opened once more beside itself with SO_REUSEPORT
-    file: tuple[int, int] | None = None  # device and inode of the socket file we made
+    file: tuple[int, int, int] | None = None  # device, inode and time of the socket file we made
 
     def close(self) -> None:
         self.socket.close()
+
+    def refuse(self) -> None:
+        """Take no more connections, but keep those in the backlog: closing would reset what comes between the last
+        accept and the close. A filter drops all packets; the client repeats them until the socket is closed."""
+        if not self.shared:
+            program = ctypes.create_string_buffer(_DROP)
+            self.socket.setsockopt(
+                socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program))
+            )
 
     def unlink(self) -> None:
         """Remove our socket file, unless another server has put its own there."""
@@ -144,8 +158,10 @@ def _open_unix(path: str, bind: str, backlog: int) -> Listener:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             raise BindError(f"cannot bind {bind}: there is a file of that name that is no socket")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
             try:
-                probe.connect(path)
+                with contextlib.suppress(BlockingIOError):  # its backlog is full
+                    probe.connect(path)
             except (ConnectionRefusedError, FileNotFoundError):
                 os.unlink(path)
             else:
@@ -160,9 +176,9 @@ def _open_unix(path: str, bind: str, backlog: int) -> Listener:
     return Listener(end, f"unix:{path}", True, _identity(path))
 
 
-def _identity(path: str) -> tuple[int, int]:
+def _identity(path: str) -> tuple[int, int, int]:
     found = os.stat(path)
-    return found.st_dev, found.st_ino
+    return found.st_dev, found.st_ino, found.st_mtime_ns  # the number of a removed inode is soon used again
 
 
 def _path(end: socket.socket) -> str:
