@@ -6,7 +6,6 @@ write buffer (64 KiB): the next request is not started, and a streaming app not 
 """
 
 import asyncio
-from collections.abc import Callable
 from enum import Enum, auto
 from math import inf
 from time import monotonic
@@ -18,13 +17,13 @@ from prefork.http.encoding import status_line
 from prefork.http.exchange import Exchange
 from prefork.http.head import HEAD_END, refusal
 from prefork.http.incoming import IncomingBody
+from prefork.http.outgoing import Outgoing
 
 if TYPE_CHECKING:
     from prefork.http.service import Service
 
 PIPELINED_REQUESTS: Final = 16  # waiting behind the one in progress; past it the socket is not read
 READ_AHEAD_BYTES: Final = 64 * 1024  # the same bound for requests that are large
-HELD_BYTES: Final = 64 * 1024  # responses of a pipelined batch are written together up to this
 DRAIN_BYTES: Final = 64 * 1024  # of a body the app did not read; more is not worth keeping a connection for
 LINGER_SECONDS: Final = 5.0  # how long a refused client may take to read why (nginx: lingering_timeout)
 FIRST_REQUEST_SECONDS: Final = 1.0  # a stopping worker waits this long for the first request of a new connection
@@ -44,7 +43,7 @@ class Phase(Enum):
 _HEAD, _EXCHANGE, _DRAINING, _LINGERING, _CLOSED = Phase  # module names: an enum's attributes cost a call each
 
 
-class Connection(asyncio.Protocol):
+class Connection(Outgoing):
     """The server's side of one client connection."""
 
     __slots__ = (
@@ -54,45 +53,32 @@ class Connection(asyncio.Protocol):
         "_eof",
         "_exchange",
         "_head_begun",
-        "_held",
-        "_held_bytes",
         "_reading",
         "_task",
-        "_transport",
-        "_writable",
-        "_write_waiters",
         "deadline",
         "fresh",
         "index",
         "listener",
-        "loop",
-        "on_lost",
         "phase",
         "service",
     )
-    _transport: asyncio.Transport
 
     def __init__(self, service: "Service", listener: int) -> None:
+        super().__init__(service.loop)
         self.service = service
         self.listener = listener  # index of the one it was accepted from
-        self.loop = service.loop
         self.phase = _HEAD
         self.deadline = inf  # on the loop's clock; the service sweeps
         self.fresh = True  # no request has come yet
         self.index = -1  # of this connection's record of the request in flight
-        self.on_lost: Callable[[], object] | None = None
         self._buffer = b""
         self._at = 0  # bytes of the buffer before this are done with
         self._blanks = 0
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
-        self._held: list[bytes] = []
-        self._held_bytes = 0
         self._eof = False
         self._head_begun = False
         self._reading = True
-        self._writable = True
-        self._write_waiters: list[asyncio.Future[None]] = []
 
     def __repr__(self) -> str:
         return f"<Connection {self.phase.name} {self._exchange!r} {'fresh' if self.fresh else 'used'}>"
@@ -108,7 +94,7 @@ class Connection(asyncio.Protocol):
         if (
             phase is _HEAD
             and not self._buffer
-            and self._writable
+            and self.writable
             and data[0] != 0x0D
             and data.find(HEAD_END) + 4 == len(data)
         ):
@@ -142,9 +128,7 @@ class Connection(asyncio.Protocol):
         self.phase = _CLOSED
         self._forget_exchange()
         self._buffer = b""
-        self._wake_writers()
-        if self.on_lost is not None:
-            self.on_lost()
+        self.lose()
         if exchange is not None and in_progress:
             exchange.finished = True
             self.service.ended(self, exchange)
@@ -154,12 +138,8 @@ class Connection(asyncio.Protocol):
                 task.cancel()
         self.service.closed(self)
 
-    def pause_writing(self) -> None:
-        self._writable = False
-
     def resume_writing(self) -> None:
-        self._writable = True
-        self._wake_writers()
+        super().resume_writing()
         if self.phase is _HEAD and self._buffer:
             self._next_request()
 
@@ -167,8 +147,8 @@ class Connection(asyncio.Protocol):
 
     def _next_request(self) -> None:
         """Start the next request if its head is complete. Called in phase HEAD, with something in the buffer."""
-        if not self._writable:
-            self._flush()
+        if not self.writable:
+            self.flush()
             self._pause_reading()
             return
         if self._buffer.startswith(b"\r", self._at) and not self._skip_blank_lines():
@@ -238,12 +218,12 @@ class Connection(asyncio.Protocol):
             return True
         self._buffer = b""
         self._at = 0
-        self._flush()
+        self.flush()
         return False
 
     def _await_head(self, partial: bytes) -> None:
         """A head has begun and is not complete."""
-        self._flush()
+        self.flush()
         wrong = None if partial == b"\r" else refusal(partial, self.service.limits)
         if wrong is not None:
             self.refuse(wrong)
@@ -290,7 +270,7 @@ class Connection(asyncio.Protocol):
         self._task = None
         body = exchange.body
         if body is not None and not body.complete:
-            self._flush()
+            self.flush()
             if exchange.keep_alive and self.may_drain(exchange):
                 self.phase = _DRAINING
                 self.deadline = self.loop.time() + service.body_seconds
@@ -360,57 +340,18 @@ class Connection(asyncio.Protocol):
 
     # -- writing
 
-    def write(self, data: bytes) -> None:
-        if self._held:
-            self._held.append(data)
-            self._flush()
-        else:
-            self._transport.write(data)
-
     def write_response(self, data: bytes) -> None:
         """Write a whole response; when the next request of a pipelined batch is here, together with its response."""
         if not self._buffer and not self._held:
             self._transport.write(data)
-        elif self._held_bytes < HELD_BYTES and self._buffer.find(HEAD_END, self._at) >= 0:
-            self._held.append(data)
-            self._held_bytes += len(data)
+        elif self._buffer.find(HEAD_END, self._at) >= 0:
+            self.hold(data)
         else:
             self.write(data)
 
-    def _flush(self) -> None:
-        if self._held:
-            data = b"".join(self._held)
-            self._held.clear()
-            self._held_bytes = 0
-            self._transport.write(data)
-
     def _flush_unless_answered(self, exchange: Exchange) -> None:
         if self._exchange is exchange:
-            self._flush()
-
-    async def drained(self) -> None:
-        """Wait until the client has read enough. Raises Disconnected."""
-        while not self._writable and self.phase is not _CLOSED:
-            waiter = self.loop.create_future()
-            self._write_waiters.append(waiter)
-            await waiter
-        if self.phase is _CLOSED:
-            raise Disconnected("the client left")
-
-    async def flushed(self) -> None:
-        """Wait until the transport has nothing left to write. Raises Disconnected."""
-        self._flush()
-        self._transport.set_write_buffer_limits(0)
-        try:
-            await self.drained()
-        finally:
-            self._transport.set_write_buffer_limits()
-
-    def _wake_writers(self) -> None:
-        waiters, self._write_waiters = self._write_waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+            self.flush()
 
     # -- endings
 
@@ -435,6 +376,7 @@ class Connection(asyncio.Protocol):
             self.service.ended(self, self._exchange)
         self._forget_exchange()
         self.phase = _CLOSED
+        self.lose()
         self._transport.abort()
 
     @property
@@ -445,7 +387,7 @@ class Connection(asyncio.Protocol):
 
     def cut(self) -> None:
         """End now; a handler in progress is cancelled."""
-        self._flush()
+        self.flush()
         if self.phase is _EXCHANGE:
             self._transport.abort()  # connection_lost cancels
         else:
@@ -484,7 +426,7 @@ class Connection(asyncio.Protocol):
 
     def _linger(self) -> None:
         """Close so that the client can read our last answer: a close with unread input would reset it away."""
-        self._flush()
+        self.flush()
         self._forget_exchange()
         self._buffer = b""
         if self._eof:
@@ -496,28 +438,13 @@ class Connection(asyncio.Protocol):
         self._transport.write_eof()
 
     def _close(self) -> None:
-        self._flush()
+        self.flush()
         self.phase = _CLOSED
         self._transport.close()
 
     def _forget_exchange(self) -> None:
         self._exchange = None
         self._task = None
-
-    # -- the transport
-
-    def address(self, kind: str) -> tuple[str, int] | None:
-        """`peername` or `sockname`; None on a Unix socket."""
-        address = self._transport.get_extra_info(kind)
-        return (address[0], address[1]) if isinstance(address, tuple) else None
-
-    def fileno(self) -> int:
-        descriptor: int = self._transport.get_extra_info("socket").fileno()
-        return descriptor
-
-    @property
-    def lost(self) -> bool:
-        return self.phase is _CLOSED
 
     def _pause_reading(self) -> None:
         if self._reading and not self._transport.is_closing():

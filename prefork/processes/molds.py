@@ -27,6 +27,7 @@ class MoldHandle:
     channel: Channel
     stacks: StacksPipe
     ready: bool = False
+    explained: bool = False  # it has said why it cannot boot
     killed: bool = False
     released: bool = False
 
@@ -99,6 +100,8 @@ class Molds:
         if pid == 0:
             try:
                 self._become(self._generation, theirs, pipe.write_end)
+            except BaseException:
+                _log.exception("cannot run a mold")
             finally:
                 os._exit(1)  # never up into the master's frames
         theirs.close()

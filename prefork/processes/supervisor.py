@@ -142,6 +142,9 @@ class Supervisor:
         for handle in list(self.roster):
             self._retire(handle, "stop", now, seconds, hand_back=False)
         for mold in self._molds:
+            if not mold.ready:
+                mold.send_signal(signal.SIGKILL)
+        for mold in self._molds:
             if mold.booting:
                 mold.send_signal(signal.SIGKILL)
 
@@ -216,6 +219,7 @@ class Supervisor:
                 _log.info("reload: generation %d is imported", mold.generation)
                 self.roster.generation = mold.generation
         elif isinstance(message, BootFailed):
+            mold.explained = True
             self._boot_failed(str(mold), message)
         elif isinstance(message, Forked):
             self._forked(message, time.monotonic())
@@ -228,6 +232,8 @@ class Supervisor:
             self.roster.remove(handle)
         if expected or self._stopping:
             return
+        if not mold.ready and not mold.explained:
+            _log.error("%s died while it imported the app: %s", mold, process.exit_words(status))
         if not self._proven:
             if mold.ready:
                 _log.error("%s died: %s", mold, process.exit_words(status))

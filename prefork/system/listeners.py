@@ -13,6 +13,7 @@ from typing import Final
 from prefork.errors import BindError
 from prefork.settings import Address, InheritedAddress, TcpAddress, UnixAddress, parse_bind
 
+SEND_SECONDS: Final = 60  # a client that takes no byte of its answer for so long is gone (nginx: send_timeout)
 SYSTEMD_FIRST_FD: Final = 3  # sd_listen_fds(3)
 
 _SO_ATTACH_FILTER: Final = 26  # socket(7); Python does not name it
@@ -50,7 +51,7 @@ class Listener:
 
 
 def open_listeners(binds: list[str], backlog: int, reuse_port: bool) -> list[Listener]:
-    """One listener per address. Raises BindError naming the address; nothing stays open then."""
+    """One listener per address. Raises BindError naming the address; nothing stays then."""
     opened: list[Listener] = []
     try:
         for bind in binds:
@@ -58,6 +59,7 @@ def open_listeners(binds: list[str], backlog: int, reuse_port: bool) -> list[Lis
                 opened.append(_open(address, bind, backlog, reuse_port))
     except BaseException:
         for listener in opened:
+            listener.unlink()
             listener.close()
         raise
     return opened
@@ -133,8 +135,10 @@ def _listen(end: socket.socket, address: tuple[str, int] | str, backlog: int, re
 
 def _prepare(end: socket.socket, backlog: int) -> None:
     if end.family != socket.AF_UNIX:
-        # Accepted sockets inherit it, whoever accepts them; without it keep-alive answers wait 40 ms for an ACK.
+        # Accepted sockets inherit both, whoever accepts them. Without the first, keep-alive answers wait 40 ms for an
+        # ACK; without the second, what a client does not read is kept as long as it likes (tcp(7)).
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SEND_SECONDS * 1000)
     end.setblocking(False)
     end.listen(backlog)
 

@@ -1,0 +1,95 @@
+"""The writing half of a connection: batches pipelined responses, and makes producers wait for slow clients."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from prefork.errors import Disconnected
+
+HELD_BYTES: Final = 64 * 1024  # responses of a pipelined batch are written together up to this
+
+
+class Outgoing(asyncio.Protocol):
+    """What a connection writes, on its way to the transport."""
+
+    __slots__ = ("_held", "_held_bytes", "_transport", "_write_waiters", "loop", "lost", "on_lost", "writable")
+    _transport: asyncio.Transport
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.lost = False  # nothing written from now on will arrive
+        self.writable = True  # the transport's buffer is below its high-water mark
+        self.on_lost: Callable[[], object] | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._write_waiters: list[asyncio.Future[None]] = []
+
+    def write(self, data: bytes) -> None:
+        """Write now, after what is held."""
+        if self._held:
+            self._held.append(data)
+            self.flush()
+        else:
+            self._transport.write(data)
+
+    def hold(self, data: bytes) -> None:
+        """Write together with what comes next, or at the next flush."""
+        if self._held_bytes >= HELD_BYTES:
+            self.write(data)
+            return
+        self._held.append(data)
+        self._held_bytes += len(data)
+
+    def flush(self) -> None:
+        if self._held:
+            data = b"".join(self._held)
+            self._held.clear()
+            self._held_bytes = 0
+            self._transport.write(data)
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        self._wake_writers()
+
+    async def drained(self) -> None:
+        """Wait until the client has read enough. Raises Disconnected."""
+        while not self.writable and not self.lost:
+            waiter = self.loop.create_future()
+            self._write_waiters.append(waiter)
+            await waiter
+        if self.lost:
+            raise Disconnected("the client left")
+
+    async def flushed(self) -> None:
+        """Wait until the transport has nothing left to write. Raises Disconnected."""
+        self.flush()
+        self._transport.set_write_buffer_limits(0)
+        try:
+            await self.drained()
+        finally:
+            self._transport.set_write_buffer_limits()
+
+    def lose(self) -> None:
+        """Nobody reads any more: whoever waits for that hears of it."""
+        self.lost = True
+        self._wake_writers()
+        if self.on_lost is not None:
+            self.on_lost()
+
+    def fileno(self) -> int:
+        descriptor: int = self._transport.get_extra_info("socket").fileno()
+        return descriptor
+
+    def address(self, kind: str) -> tuple[str, int] | None:
+        """`peername` or `sockname`; None on a Unix socket."""
+        address = self._transport.get_extra_info(kind)
+        return (address[0], address[1]) if isinstance(address, tuple) else None
+
+    def _wake_writers(self) -> None:
+        waiters, self._write_waiters = self._write_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
