@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
-
 import click
 
 from prefork.cli.options import SettingsCommand, load_settings, need_target
@@ -19,14 +17,16 @@ def check(**flags: object) -> None:
     """
     loaded = load_settings(flags)
     target = need_target(loaded)
-    from prefork.apps.load import load  # here, because the master that `serve` becomes never loads the app layer
+    # Here, because the master that `serve` becomes never loads the app layer.
+    from prefork.apps.failure import app_traceback
+    from prefork.apps.load import load
 
     try:
         application = load(target, loaded.settings)
     except PreforkError:
         raise
     except (Exception, SystemExit) as error:  # whatever the app's own code raises, also sys.exit()
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        click.echo(app_traceback(error), err=True, nl=False)
         raise BootError(f"{target}: importing the app raised {type(error).__name__}") from None
     click.echo(f"target    {target} ({loaded.origin['target']}): {application!r}")
     given = [f"{key} ({origin})" for key, origin in loaded.origin.items() if key in SETTINGS and origin != "default"]

@@ -6,10 +6,10 @@ import os
 import signal
 import socket
 import threading
-import traceback
 from typing import NoReturn
 
 from prefork.apps.application import Application
+from prefork.apps.failure import app_traceback
 from prefork.apps.load import load
 from prefork.errors import BootError, UsageError
 from prefork.messages import BootFailed, Fork, Forked, MoldReady, ReopenLogs, shorten
@@ -41,8 +41,8 @@ def run_mold(start: MoldStart, channel: Channel, stacks: int) -> NoReturn:
     except UsageError as error:
         channel.send(BootFailed(str(error), usage=True))
         process.leave(UsageError.exit_code)
-    except BaseException:
-        channel.send(BootFailed(shorten(traceback.format_exc())))
+    except BaseException as error:
+        channel.send(BootFailed(shorten(app_traceback(error))))
         process.leave(BootError.exit_code)
     gc.collect()
     gc.freeze()

@@ -6,12 +6,12 @@ import os
 import signal
 import socket
 import time
-import traceback
 from typing import Final, NoReturn
 
 import uvloop
 
 from prefork.apps.application import Application
+from prefork.apps.failure import app_traceback
 from prefork.apps.load import load
 from prefork.errors import BootError, UsageError
 from prefork.http.access import AccessLog
@@ -53,8 +53,8 @@ def run_worker(start: WorkerStart, app: Application | None) -> NoReturn:
         code = 1  # the master is gone
     except UsageError as error:
         channel.send(BootFailed(str(error), usage=True))
-    except BaseException:
-        channel.send(BootFailed(shorten(traceback.format_exc())))
+    except BaseException as error:
+        channel.send(BootFailed(shorten(app_traceback(error))))
     process.leave(code)
 
 

@@ -41,13 +41,12 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         who = title(str(_identity["role"]), _number("slot"), _number("generation")).removeprefix("prefork ")
-        text = _escape(record.getMessage())
+        text = record.getMessage()
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        return (
-            f"{when}.{int(record.msecs):03d} {record.levelname.lower():7} {who} [{os.getpid()}] {record.name}: {text}"
-        )
+        who = f"{record.levelname.lower():7} {who} [{os.getpid()}]"
+        return f"{when}.{int(record.msecs):03d} {who} {record.name}: {_escape(text)}"
 
 
 class JsonFormatter(logging.Formatter):
