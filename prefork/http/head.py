@@ -25,8 +25,11 @@ _TARGET_END = re.compile(rb"[\x00-\x20\x7f]|\Z")
 _NEVER_IN_A_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+;=]*|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?[ \t]*")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
-_FRAMING_FIELD = re.compile(rb"\n(?:host|connection|content-length|transfer-encoding|expect):")
-_FRAMING_FIELDS = re.compile(rb"\n(?:host:[ \t]*([^\r]*)|(connection|content-length|transfer-encoding|expect):)")
+# To llhttp Proxy-Connection means what Connection does: after its `close` the parser takes no other message.
+_FRAMING_FIELD = re.compile(rb"\n(?:host|(?:proxy-)?connection|content-length|transfer-encoding|expect):")
+_FRAMING_FIELDS = re.compile(
+    rb"\n(?:host:[ \t]*([^\r]*)|((?:proxy-)?connection|content-length|transfer-encoding|expect):)"
+)
 _METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _NO_CALLBACKS = object()  # llhttp checks; the lines it has checked can be split by anyone
 
@@ -83,25 +86,24 @@ class RequestHead:
 class HeadParser:
     """Parses the heads of all connections of a worker, one whole head at a time."""
 
-    __slots__ = ("_few_bytes", "_llhttp", "_short_bytes", "limits")
+    __slots__ = ("_llhttp", "_small_bytes", "limits")
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._short_bytes = min(limits.target, limits.field_bytes)  # a head of up to so many cannot be too long
-        self._few_bytes = limits.fields * len(b"a:\r\n")  # nor, of up to so many, have too many fields
+        self._small_bytes = min(limits.target, limits.field_bytes, limits.fields * len(b"a:\r\n"))  # breaks no limit
         self._llhttp = HttpRequestParser(_NO_CALLBACKS)
 
     def parse(self, raw: bytes, head: RequestHead) -> None:
         """Fill `head` from `raw`, which ends with its empty line. Raises RequestError (RFC 9112, 2 to 6)."""
         line = _BEGINNING.match(raw)
-        if line is None or len(raw) > self._short_bytes:
-            refused = refusal(raw, self.limits)
-            if refused is not None or line is None:
-                raise refused or RequestError(400, "malformed request line")
+        if line is None:
+            raise refusal(raw, self.limits) or RequestError(400, "malformed request line")
+        if len(raw) > self._small_bytes:
+            self._check_size(raw, line.end())
         method, head.target, minor, host = line.groups()
         head.method = _METHODS.get(method) or method.decode("ascii")
         head.http_minor = http_minor = 1 if minor == b"1" else 0
-        head.keep_alive = minor == b"1"
+        head.keep_alive = http_minor == 1
         head.content_length = None
         head.chunked = head.expects_continue = False
         head._raw = raw
@@ -110,6 +112,8 @@ class HeadParser:
             self._llhttp.feed_data(raw)
         except HttpParserUpgrade:  # to a protocol we may ignore (RFC 9110, 7.8); the body, if any, is framed by us
             self._llhttp = HttpRequestParser(_NO_CALLBACKS)
+            if method == b"CONNECT":
+                raise RequestError(400, "CONNECT is for proxies") from None
         except HttpParserError as error:
             self._llhttp = HttpRequestParser(_NO_CALLBACKS)
             if head.values(b"transfer-encoding"):
@@ -123,12 +127,19 @@ class HeadParser:
                 # llhttp now expects a body or the end; only after a head that is all of a message may it get another.
                 self._llhttp = HttpRequestParser(_NO_CALLBACKS)
                 host = _apply_framing(head)
-        if len(raw) > self._few_bytes and raw.count(b"\r\n") - 2 > self.limits.fields:
-            raise RequestError(431, f"more than {self.limits.fields} header fields")
         if not valid_host(host):
             raise RequestError(400, "malformed Host field")
         if head.target[0] != 0x2F:  # "/"
             _reduce_target(head)
+
+    def _check_size(self, raw: bytes, line_end: int) -> None:
+        limits = self.limits
+        if line_end > limits.target or len(raw) - line_end > limits.field_bytes:
+            refused = refusal(raw, limits)
+            if refused is not None:
+                raise refused
+        if len(raw) > limits.fields * len(b"a:\r\n") and raw.count(b"\r\n") - 2 > limits.fields:
+            raise RequestError(431, f"more than {limits.fields} header fields")
 
 
 def _apply_framing(head: RequestHead) -> bytes:
@@ -172,7 +183,7 @@ def _reduce_target(head: RequestHead) -> None:
     if head.target == b"*" and head.method == "OPTIONS":
         return
     absolute = _ABSOLUTE.fullmatch(head.target)
-    if absolute is None or head.method == "CONNECT":
+    if absolute is None:
         raise RequestError(400, "the request target must be a path")
     authority, rest = absolute.groups()
     if not authority or not valid_host(authority):

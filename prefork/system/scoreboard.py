@@ -16,8 +16,6 @@ RECORD_BYTES: Final = 128  # start time, then the beginning of the request line
 
 _RECORD = struct.Struct(f"d{RECORD_BYTES - 8}p")
 _REQUEST_LINE_END: Final = b" HTTP/1."
-_STARTS_EACH = RECORD_BYTES // 8
-_FIRST_START = PAGE_BYTES // 8
 
 # Words of 8 bytes, by index.
 _BEAT, _ACCEPTED, _CLOSED, _REQUESTS = range(4)
@@ -70,11 +68,12 @@ class Scoreboard:
 
     @property
     def requests(self) -> int:
+        """Requests answered, as of the last beat."""
         return self._counts[_REQUESTS]
 
     def in_flight(self, now: float) -> list[InFlight]:
         """The requests that have begun and not ended, oldest first. `now` in monotonic seconds."""
-        starts = self._floats[_FIRST_START::_STARTS_EACH].tolist()
+        starts = self._floats[PAGE_BYTES // 8 :: RECORD_BYTES // 8].tolist()
         found = []
         for index in (index for index, start in enumerate(starts) if start):
             start, text = _RECORD.unpack_from(self._memory, PAGE_BYTES + index * RECORD_BYTES)
@@ -98,13 +97,18 @@ class ScoreboardWriter:
         self._memory = mmap.mmap(descriptor, size(connections))
         self._floats = memoryview(self._memory).cast("d")
         self._counts = memoryview(self._memory).cast("Q")
-        self._overflow = connections
+        first, overflow = PAGE_BYTES // 8, (PAGE_BYTES + connections * RECORD_BYTES) // 8
+        self._overflow = overflow
         self._requests = 0
-        self._free = list(range(connections - 1, -1, -1))
+        self._free = list(
+            range(overflow - RECORD_BYTES // 8, first - 1, -RECORD_BYTES // 8)
+        )  # the first is popped first
         self.on_room: Callable[[], None] | None = None  # called when a connection closed and the master waits for it
 
     def beat(self, now: float) -> None:
+        """The event loop turns (`now` in monotonic seconds)."""
         self._floats[_BEAT] = now
+        self._counts[_REQUESTS] = self._requests
 
     def count_accepted(self) -> None:
         self._counts[_ACCEPTED] += 1
@@ -114,23 +118,23 @@ class ScoreboardWriter:
         self._counts[_CLOSED] += 1
 
     def opened(self) -> int:
-        """The index of a record for a new connection."""
+        """The record for a new connection, as the index of its first word."""
         return self._free.pop() if self._free else self._overflow
 
-    def closed(self, index: int) -> None:
+    def closed(self, record: int) -> None:
         """A connection is gone, and with it what it had in flight."""
-        self._floats[_FIRST_START + index * _STARTS_EACH] = 0.0
+        self._floats[record] = 0.0
         self._counts[_CLOSED] += 1
-        if index != self._overflow:
-            self._free.append(index)
+        if record != self._overflow:
+            self._free.append(record)
         if self._counts[_MASTER_WAITS] and self.on_room is not None:
             self.on_room()
 
-    def began(self, index: int, now: float, head: bytes) -> None:
+    def began(self, record: int, now: float, head: bytes) -> None:
         """A request has begun; `head` starts with its request line and is cut to what fits."""
-        _RECORD.pack_into(self._memory, PAGE_BYTES + index * RECORD_BYTES, now, head)
+        _RECORD.pack_into(self._memory, record * 8, now, head)
 
-    def ended(self, index: int) -> None:
-        self._floats[_FIRST_START + index * _STARTS_EACH] = 0.0
+    def ended(self, record: int) -> None:
+        """Its response is written."""
+        self._floats[record] = 0.0
         self._requests += 1
-        self._counts[_REQUESTS] = self._requests

@@ -1,0 +1,1 @@
+"""Decisions, tested as what they are: plain functions over records, with times passed in."""
