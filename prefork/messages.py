@@ -32,6 +32,14 @@ class Forked:
 
 
 @dataclass(frozen=True, slots=True)
+class NotForked:
+    """mold → master: the worker ordered as `serial` could not be forked."""
+
+    serial: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class BootFailed:
     """mold or worker → master: the app could not be imported, or its start-up hooks failed."""
 
@@ -74,10 +82,11 @@ class ReopenLogs:
     """master → mold or worker: log files were moved away; open them anew by name."""
 
 
-Message = MoldReady | Fork | Forked | BootFailed | Ready | Leave | Room | HandBack | Drain | ReopenLogs
+Message = MoldReady | Fork | Forked | NotForked | BootFailed | Ready | Leave | Room | HandBack | Drain | ReopenLogs
 
 _TYPES: dict[str, type[Message]] = {
-    cls.__name__: cls for cls in (MoldReady, Fork, Forked, BootFailed, Ready, Leave, Room, HandBack, Drain, ReopenLogs)
+    cls.__name__: cls
+    for cls in (MoldReady, Fork, Forked, NotForked, BootFailed, Ready, Leave, Room, HandBack, Drain, ReopenLogs)
 }
 
 

@@ -71,6 +71,9 @@ class HandlerApplication(NativeApplication):
         self._handler = handler
         self._endpoint = endpoint(handler, "request")
 
+    def __repr__(self) -> str:
+        return f"a handler, {getattr(self._handler, '__qualname__', type(self._handler).__qualname__)}"
+
     async def __call__(self, exchange: Exchange) -> None:
         request = Request(exchange)
         try:
@@ -97,6 +100,9 @@ class AppApplication(NativeApplication):
         self._app = app
         self._find = app.find
         self._run = app.run
+
+    def __repr__(self) -> str:
+        return repr(self._app)
 
     async def startup(self) -> None:
         await super().startup()

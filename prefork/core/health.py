@@ -81,9 +81,11 @@ def deadlines(
     """When `examine` could next have something to say, should nothing else happen."""
     for handle in handles:
         beat = max(beats.get(handle.serial, 0.0), handle.ready_at or 0.0)
-        if handle.killed or handle.pid is None:
+        if handle.killed:
             continue
-        if handle.aborted_at is not None:
+        if handle.pid is None:  # the mold has not forked it: its supervisor's business
+            yield handle.ordered_at + settings.boot_seconds
+        elif handle.aborted_at is not None:
             yield handle.aborted_at + ABORT_SECONDS
         elif handle.state is State.BOOTING:
             yield handle.ordered_at + settings.boot_seconds

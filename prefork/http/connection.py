@@ -96,7 +96,7 @@ class Connection(Outgoing):
             and not self._buffer
             and self.writable
             and data[0] != 0x0D
-            and data.find(HEAD_END) + 4 == len(data)
+            and 0 < data.find(HEAD_END) == len(data) - 4
         ):
             self._begin(data)  # one whole head and nothing else: most requests
             return

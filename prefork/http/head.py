@@ -99,7 +99,7 @@ class HeadParser:
         if line is None:
             raise refusal(raw, self.limits) or RequestError(400, "malformed request line")
         if len(raw) > self._small_bytes:
-            self._check_size(raw, line.end())
+            self._check_size(raw, line.end(3) + 2)
         method, head.target, minor, host = line.groups()
         head.method = _METHODS.get(method) or method.decode("ascii")
         head.http_minor = http_minor = 1 if minor == b"1" else 0

@@ -12,7 +12,7 @@ from prefork.apps.application import Application
 from prefork.apps.failure import app_traceback
 from prefork.apps.load import load
 from prefork.errors import BootError, UsageError
-from prefork.messages import BootFailed, Fork, Forked, MoldReady, ReopenLogs, shorten
+from prefork.messages import BootFailed, Fork, Forked, MoldReady, NotForked, ReopenLogs, shorten
 from prefork.processes.start import MoldStart, WorkerStart
 from prefork.processes.worker import run_worker
 from prefork.system import log, process
@@ -71,12 +71,20 @@ def _fork(
     order: Fork, descriptors: list[int], start: MoldStart, app: Application | None, channel: Channel, stacks: int
 ) -> None:
     """Fork twice: the process between reports the worker and ends, and the master, a subreaper, adopts the worker."""
-    between = os.fork()
+    try:
+        between = os.fork()
+    except OSError as error:  # the limit on processes, or memory
+        channel.send(NotForked(order.serial, error.strerror or str(error)))
+        return
     if between:
         os.waitpid(between, 0)
         return
     try:
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            channel.send(NotForked(order.serial, error.strerror or str(error)))
+            os._exit(1)
         if pid:
             channel.send(Forked(order.serial, pid))
             os._exit(0)

@@ -92,7 +92,7 @@ class Molds:
         return next((mold for mold in molds if mold.generation == generation), None)
 
     def fork(self, now: float) -> None:
-        """Fork the mold of the next generation. The master has no threads, so it may."""
+        """Fork the mold of the next generation. The master has no threads, so it may. Raises OSError."""
         self._generation += 1
         ours, theirs = Channel.pair()
         pipe = StacksPipe()
@@ -110,6 +110,13 @@ class Molds:
         self._handles.append(mold)
         self._selector.register(ours, selectors.EVENT_READ, partial(self.listen, mold))
         self._stacks.watch(pipe, str(mold))
+
+    def kill_idle(self, generation: int) -> None:
+        """End the mold of a generation, which does not do what it is ordered to."""
+        for mold in self._handles:
+            if mold.generation == generation and not mold.killed:
+                _log.error("%s does not fork and is killed", mold)
+                mold.send_signal(signal.SIGKILL)
 
     def abort_late(self, now: float, boot_seconds: float) -> None:
         """End the molds that take too long to import the app."""

@@ -15,7 +15,18 @@ from prefork.core.backoff import Backoff
 from prefork.core.lifecycle import Event, State
 from prefork.core.roster import Roster, WorkerHandle
 from prefork.errors import BootError, UsageError
-from prefork.messages import BootFailed, Drain, Forked, HandBack, Leave, Message, MoldReady, Ready, ReopenLogs
+from prefork.messages import (
+    BootFailed,
+    Drain,
+    Forked,
+    HandBack,
+    Leave,
+    Message,
+    MoldReady,
+    NotForked,
+    Ready,
+    ReopenLogs,
+)
 from prefork.processes.handout import HandOut
 from prefork.processes.link import WorkerLink
 from prefork.processes.molds import MoldHandle, Molds
@@ -93,6 +104,8 @@ class Supervisor:
                 self._act(action, now)
         self._stacks.write_quiet(now)
         self._molds.abort_late(now, self._settings.boot_seconds)
+        for generation in {handle.generation for handle in self._unforked(now)}:
+            self._molds.kill_idle(generation)
         if not self._stopping:
             self._tend_molds(now)
             for step in planning.plan(self.roster, now):
@@ -184,8 +197,14 @@ class Supervisor:
     # -- molds
 
     def _fork_mold(self, now: float) -> None:
-        self._molds.fork(now)
         self.changed = True
+        try:
+            self._molds.fork(now)
+        except OSError as error:
+            _log.error("cannot fork a mold: %s", error.strerror)
+            self._mold_backoff.died(None, now)
+            if not self._proven:
+                self._give_up()
 
     def _become_mold(self, generation: int, channel: Channel, stacks: int) -> NoReturn:
         # Imported here, in the child: the master holds neither the event loop nor the app layer.
@@ -223,13 +242,14 @@ class Supervisor:
             self._boot_failed(str(mold), message)
         elif isinstance(message, Forked):
             self._forked(message, time.monotonic())
+        elif isinstance(message, NotForked):
+            self._not_forked(message, time.monotonic())
 
     def _mold_gone(self, mold: MoldHandle, status: int, now: float) -> None:
         self.changed = True
         expected = self._molds.remove(mold)
         for handle in [h for h in self.roster if h.pid is None and h.generation == mold.generation]:
-            self._close_link(handle)  # ordered, and never forked
-            self.roster.remove(handle)
+            self._forget_worker(handle)  # ordered, and never forked
         if expected or self._stopping:
             return
         if not mold.ready and not mold.explained:
@@ -252,7 +272,13 @@ class Supervisor:
         if mold is None:
             return  # its app is being imported
         handle = self.roster.add(step.slot, step.generation, now)
-        link = WorkerLink(handle, self._max_connections)
+        try:
+            link = WorkerLink(handle, self._max_connections)
+        except OSError as error:
+            _log.error("cannot start a worker for slot %d: %s", step.slot, error.strerror)
+            self.roster.remove(handle)
+            self._back_off(step.slot, None, now)
+            return
         if not mold.order(link, self._handout.listeners_of(step.slot)):
             self.roster.remove(handle)
             link.stacks.close()
@@ -273,6 +299,20 @@ class Supervisor:
             self._worker_gone(handle, status, now)
         elif handle.state is State.DRAINING:
             self._kill(handle)
+
+    def _not_forked(self, message: NotForked, now: float) -> None:
+        handle = self.roster.by_serial(message.serial)
+        if handle is not None:
+            _log.error("cannot fork a worker for slot %d: %s", handle.slot, message.reason)
+            self._forget_worker(handle)
+            self._back_off(handle.slot, None, now)
+            if not self._proven and not self.roster.handles:
+                self._give_up()
+
+    def _unforked(self, now: float) -> list[WorkerHandle]:
+        """The workers that were ordered too long ago and are not forked yet."""
+        late = now - self._settings.boot_seconds
+        return [handle for handle in self.roster if handle.pid is None and handle.ordered_at <= late]
 
     def _hear_worker(self, link: WorkerLink) -> None:
         try:
@@ -349,18 +389,19 @@ class Supervisor:
         self._hear_worker(link)  # what it said last, and what it handed back
         self._reports.report(link, status, now, self._stopping)
         retired = handle.state is State.DRAINING
-        self._close_link(handle)
-        self.roster.remove(handle)
-        self.changed = True
+        self._forget_worker(handle)
         if retired or self._stopping:
             return
         if handle.ready_at is None and handle.generation > self._proven:
             self._generation_failed(handle.generation)
             return
         lived = None if handle.ready_at is None else now - handle.ready_at
-        delay = self.roster.backoff(handle.slot).died(lived, now)
+        self._back_off(handle.slot, lived, now)
+
+    def _back_off(self, slot: int, lived: float | None, now: float) -> None:
+        delay = self.roster.backoff(slot).died(lived, now)
         if delay:
-            _log.warning("slot %d died young; its next worker starts in %.1f s", handle.slot, delay)
+            _log.warning("the worker of slot %d died young; the next one starts in %.1f s", slot, delay)
 
     def _generation_failed(self, generation: int) -> None:
         """A worker of a generation that never served could not boot."""
@@ -384,12 +425,15 @@ class Supervisor:
             self.exit_code = self.exit_code or UsageError.exit_code
         report_boot_failure(who, message)
 
-    def _close_link(self, handle: WorkerHandle) -> None:
+    def _forget_worker(self, handle: WorkerHandle) -> None:
+        """It is gone, or never was: what it did not read goes to others."""
         link = self._links.pop(handle.serial)
         self._unregister(link.channel)
         self._stacks.forget(link.stacks)
         self._handout.dispatch(link.take_back())
         link.close()
+        self.roster.remove(handle)
+        self.changed = True
 
     def _unregister(self, channel: Channel) -> None:
         if channel in self._selector.get_map():

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
-from prefork.system.log import open_log, reopen_log
+from prefork.system.log import PIPE_BYTES, open_log, reopen_log
 
 HELD_BYTES: Final = 4 * 1024 * 1024  # more than this behind a writer that does not move is dropped, and counted
-PIPE_BYTES: Final = 4096  # PIPE_BUF: what several processes may write to one pipe without mixing, see pipe(7)
 
 
 class LineFile:

@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import select
+import stat
 import sys
 import time
 from typing import Final
@@ -10,7 +12,7 @@ from typing import Final
 from prefork.errors import UsageError
 from prefork.settings import Settings
 
-ACCESS_LOGGER: Final = "prefork.access"
+PIPE_BYTES: Final = 4096  # PIPE_BUF, pipe(7): what goes into a pipe as one piece
 _STANDARD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 _identity: dict[str, object] = {"role": "master"}
@@ -68,22 +70,42 @@ class JsonFormatter(logging.Formatter):
 
 
 class LogFile(logging.Handler):
-    """Writes lines to a file, or to standard error for `-`. Each line is one write, so processes can share it."""
+    """Writes lines to a file, or to standard error for `-`. Each line is one write, so processes can share it.
+
+    Nobody waits for a reader that stands still: what a pipe or terminal does not take now is dropped, and counted.
+    """
 
     def __init__(self, path: str) -> None:
         super().__init__()
         self._path = path
         self._descriptor = open_log(path, 2)
+        self._dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            data = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
-            while data:
-                data = data[os.write(self._descriptor, data) :]
+            if not self._takes_more():
+                self._dropped += 1
+                return
+            dropped = (
+                f"({self._dropped} lines before this one were dropped: nobody read them)\n" if self._dropped else ""
+            )
+            self._dropped = 0
+            data = (dropped + self.format(record) + "\n").encode("utf-8", "backslashreplace")
+            while data and self._takes_more():
+                data = data[os.write(self._descriptor, data[:PIPE_BYTES] if self._may_block() else data) :]
         except OSError:
             pass  # a full disk or a reader that has gone must not end the server
         except Exception:
             self.handleError(record)
+
+    def _may_block(self) -> bool:
+        return not stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+
+    def _takes_more(self) -> bool:
+        """Whether a write of PIPE_BYTES returns at once (poll(2): a pipe is writable when it has room for PIPE_BUF)."""
+        waiting = select.poll()
+        waiting.register(self._descriptor, select.POLLOUT)
+        return bool(waiting.poll(0))
 
     def reopen(self) -> None:
         """Open the file anew by its name: it was rotated away."""

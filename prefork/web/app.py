@@ -43,6 +43,9 @@ class App:
         self._running: list[Lifespan] = []
         self._alone = (self,)
 
+    def __repr__(self) -> str:
+        return "an App"
+
     # -- defining
 
     def route(self, path: str, methods: Iterable[str] = ("GET",), *, max_body: int | None = None) -> Callable[[H], H]:

@@ -100,7 +100,7 @@ def test_a_worker_whose_fork_is_not_reported_yet_has_no_process_to_end(state: St
     handle = worker(state)
     handle.pid = None
     assert verdict(handle, 1e6) is None
-    assert list(deadlines([handle], {}, 1e6, SETTINGS)) == []
+    assert list(deadlines([handle], {}, 1e6, SETTINGS)) == [handle.ordered_at + SETTINGS.boot_seconds]
 
 
 @pytest.mark.parametrize("state", [State.BOOTING, State.READY, State.DRAINING])
