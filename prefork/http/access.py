@@ -14,11 +14,10 @@ _NO_VALUE: Final = "-"
 class AccessLog:
     """Formats what was answered and passes the lines on."""
 
-    def __init__(self, write: Callable[[bytes], None], who: dict[str, object], as_json: bool) -> None:
-        """`who` are the fields that tell which process speaks."""
+    def __init__(self, write: Callable[[bytes], None], who: str | dict[str, object]) -> None:
+        """`who` tells which process speaks: as text for lines of text, as fields for lines of JSON."""
         self._write = write
         self._who = who
-        self._as_json = as_json
 
     def answered(self, exchange: Exchange, seconds: float) -> None:
         self._line(
@@ -47,7 +46,7 @@ class AccessLog:
     ) -> None:
         now = time.time()
         address = f"{client[0]}:{client[1]}" if client is not None else None
-        if self._as_json:
+        if not isinstance(self._who, str):
             fields = {
                 "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z",
                 "level": "info",
@@ -63,10 +62,9 @@ class AccessLog:
             }
             self._write(json.dumps(fields, ensure_ascii=True).encode() + b"\n")
             return
-        who = " ".join(str(value) for value in self._who.values())
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1000):03d}"
         self._write(
-            f"{when} {who} {address or _NO_VALUE} {_quote(request)} {status} {size} {seconds * 1000:.1f}ms"
+            f"{when} {self._who} {address or _NO_VALUE} {_quote(request)} {status} {size} {seconds * 1000:.1f}ms"
             f" {_quote(referer)} {_quote(agent)}\n".encode()
         )
 

@@ -99,8 +99,11 @@ class Worker:
     def _access_log(self) -> AccessLog | None:
         if self._lines is None:
             return None
-        who = {"role": "worker", "slot": self._start.slot, "generation": self._start.generation, "pid": os.getpid()}
-        return AccessLog(self._lines.add, who, self._start.settings.log_format == "json")
+        slot, generation = self._start.slot, self._start.generation
+        if self._start.settings.log_format == "json":
+            fields = {"role": "worker", "slot": slot, "generation": generation, "pid": os.getpid()}
+            return AccessLog(self._lines.add, fields)
+        return AccessLog(self._lines.add, f"worker {slot} g{generation} [{os.getpid()}]")
 
     def _tick(self) -> None:
         self._board.beat(time.monotonic())
