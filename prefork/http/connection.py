@@ -106,7 +106,7 @@ class Connection(Outgoing):
         self._at = 0
         if phase is _HEAD:
             self._next_request()
-        else:
+        if self._exchange is not None and self._buffer:
             self._continue_exchange()
 
     def eof_received(self) -> bool:
@@ -181,6 +181,7 @@ class Connection(Outgoing):
         self.fresh = False
         self.phase = _EXCHANGE
         self.deadline = inf
+        self._blanks = 0
         self._exchange = exchange
         exchange.started_at = now = monotonic()
         service.flight.began(self.index, now, raw)
@@ -191,10 +192,11 @@ class Connection(Outgoing):
 
     def _catch_up(self, exchange: Exchange) -> None:
         """What else a request needs that did not come alone: cut, pipelined, or from a client that closed its side."""
-        if exchange.body is not None and self._buffer:
-            self._continue_exchange()
-        if not self._reading:
+        paused = not self._reading
+        if paused:
             self._resume_reading()
+        if self._buffer and (paused or exchange.body is not None):
+            self._continue_exchange()  # which may pause again
         if self._eof:
             self.deadline = self.loop.time() + self.service.disconnect_grace_seconds
         if self._held:
@@ -218,7 +220,9 @@ class Connection(Outgoing):
             return True
         self._buffer = b""
         self._at = 0
+        self._head_begun = False
         self.flush()
+        self._rest()
         return False
 
     def _await_head(self, partial: bytes) -> None:
@@ -280,19 +284,27 @@ class Connection(Outgoing):
             return
         self._exchange = None
         if not exchange.keep_alive:
-            self._close()
+            if self._buffer or not self._reading:
+                self._linger()
+            else:
+                self._close()
             return
         self.phase = _HEAD
         if self._buffer:
             self._next_request()
-        elif self._eof:
-            self._close()
         else:
-            self.deadline = service.keep_alive_until
-            if not self._reading:
-                self._resume_reading()
-            if service.draining:
-                self.loop.call_soon(self.leave)
+            self._rest()
+
+    def _rest(self) -> None:
+        """Nothing of a next request is here: wait for it, unless none can come."""
+        if self._eof:
+            self._close()
+            return
+        self.deadline = self.service.keep_alive_until
+        if not self._reading:
+            self._resume_reading()
+        if self.service.draining:
+            self.loop.call_soon(self.leave)
 
     def may_drain(self, exchange: Exchange) -> bool:
         """Whether the rest of a body that the app left unread is small enough to read over, and sure to come."""
@@ -309,9 +321,10 @@ class Connection(Outgoing):
         elif body.framing.done:
             self._exchange = None
             self.phase = _HEAD
-            self.deadline = self.service.keep_alive_until
             if self._buffer:
                 self._next_request()
+            else:
+                self._rest()
 
     # -- what the request's body reports
 

@@ -116,9 +116,10 @@ class HeadParser:
                 raise RequestError(400, "CONNECT is for proxies") from None
         except HttpParserError as error:
             self._llhttp = HttpRequestParser(_NO_CALLBACKS)
-            if head.values(b"transfer-encoding"):
+            refused = refusal(raw, self.limits)
+            if refused is None and head.values(b"transfer-encoding"):
                 _check_transfer_encoding(head, str(error))
-            raise RequestError(400, str(error)) from None
+            raise refused or RequestError(400, str(error)) from None
         if host is None or http_minor == 0 or _FRAMING_FIELD.search(raw.lower(), line.end() - 1):
             framing = _FRAMING_FIELDS.findall(raw.lower())
             if len(framing) == 1 and not framing[0][1] and http_minor:
@@ -139,7 +140,7 @@ class HeadParser:
             if refused is not None:
                 raise refused
         if len(raw) > limits.fields * len(b"a:\r\n") and raw.count(b"\r\n") - 2 > limits.fields:
-            raise RequestError(431, f"more than {limits.fields} header fields")
+            raise refusal(raw, limits) or RequestError(431, f"more than {limits.fields} header fields")
 
 
 def _apply_framing(head: RequestHead) -> bytes:
@@ -215,20 +216,21 @@ def refusal(raw: bytes, limits: Limits) -> RequestError | None:
         if target_end - method_end - 1 > limits.target:
             return RequestError(414, f"the request target is longer than {limits.target} bytes")
     longest_line = METHOD_BYTES + 1 + limits.target + VERSION_BYTES
-    visible = raw[: longest_line if line_end < 0 else line_end + 2 + limits.field_bytes]
-    if _NEVER_IN_A_HEAD.search(visible):
+    line = raw[: longest_line + 1 if line_end < 0 else line_end + 2]
+    if _NEVER_IN_A_HEAD.search(line):
         return RequestError(400, "a byte that may not stand in a request head")
-    if line_end >= 0:
-        wrong = _line_refusal(raw[: line_end + 2])
-        if wrong is not None:
-            return wrong
-        if len(raw) - line_end - 2 > limits.field_bytes:
-            return RequestError(431, f"the header fields are longer than {limits.field_bytes} bytes")
-        return None
-    if not _TOKEN.fullmatch(method) or len(method) > METHOD_BYTES:
-        return RequestError(400, "malformed method")
-    if len(raw) > longest_line:
+    if len(line) > longest_line:
         return RequestError(400, "malformed request line")
+    if line_end < 0:
+        good = _TOKEN.fullmatch(method) and len(method) <= METHOD_BYTES
+        return None if good else RequestError(400, "malformed method")
+    wrong = _line_refusal(line)
+    if wrong is not None:
+        return wrong
+    if _NEVER_IN_A_HEAD.search(raw, line_end, line_end + 2 + limits.field_bytes):
+        return RequestError(400, "a byte that may not stand in a request head")
+    if len(raw) - line_end - 2 > limits.field_bytes:
+        return RequestError(431, f"the header fields are longer than {limits.field_bytes} bytes")
     return None
 
 

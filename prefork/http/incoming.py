@@ -50,9 +50,6 @@ class IncomingBody:
     def put(self, piece: bytes) -> None:
         """Bytes have arrived (maybe none, when only the framing moved on)."""
         self._received += len(piece)
-        if self._received > self.most:
-            self.break_off(self._too_large())
-            return
         if piece:
             self._pieces.append(piece)
             self._buffered += len(piece)
@@ -74,9 +71,13 @@ class IncomingBody:
 
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises RequestError or Disconnected."""
-        while not self._pieces:
+        while True:
+            if self._received > self.most:  # looked at only now: the app may have raised the limit
+                self.break_off(self._too_large())
             if self._error is not None:
                 raise self._error
+            if self._pieces:
+                break
             if self.framing.done:
                 return b""
             self._waiter = self._connection.loop.create_future()

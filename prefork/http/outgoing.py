@@ -33,8 +33,8 @@ class Outgoing(asyncio.Protocol):
             self._transport.write(data)
 
     def hold(self, data: bytes) -> None:
-        """Write together with what comes next, or at the next flush."""
-        if self._held_bytes >= HELD_BYTES:
+        """Write together with what comes next, or at the next flush; now when it becomes too much to hold."""
+        if self._held_bytes + len(data) > HELD_BYTES:
             self.write(data)
             return
         self._held.append(data)

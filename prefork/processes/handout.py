@@ -16,7 +16,7 @@ from prefork.processes.link import WorkerLink
 from prefork.system.handoff import BATCH, Passed
 from prefork.system.listeners import Listener, open_beside
 
-ACCEPT_ERROR_SECONDS: Final = 0.1  # out of descriptors or memory: to accept again at once would spin
+RETRY_SECONDS: Final = 0.1  # out of descriptors or memory, or a queue is full: to try again at once would spin
 
 _log = logging.getLogger("prefork.handout")
 
@@ -43,7 +43,7 @@ class HandOut:
         selector: selectors.BaseSelector,
     ) -> None:
         """`links` by serial, kept by the caller; `most` connections a worker."""
-        self.paused_until = 0.0  # monotonic seconds: accepting failed
+        self.paused_until = 0.0  # monotonic seconds: accepting or handing out failed
         self._balance = balance
         self._links = links
         self._most: float = most
@@ -98,9 +98,9 @@ class HandOut:
     def update(self, now: float) -> None:
         """Poll exactly the listeners whose connections are ours to accept and that somebody could take."""
         self.dispatch(())
-        seats = self._seats()
+        seats = [] if self._waiting else self._seats()
         polled: dict[Listener, int] = {}
-        if seats and not self._waiting and now >= self.paused_until:
+        if seats and now >= self.paused_until:
             polled = {listener: index for owned in self._ours_to_accept() for index, listener in enumerate(owned)}
         for listener in self._polled - polled.keys():
             self._selector.unregister(listener.socket)
@@ -110,8 +110,10 @@ class HandOut:
         self._polled = set(polled)
         for link in self._links.values():
             link.board.wait_for_room(not seats)
-        if not seats and self._seats():
+        if not seats and self.dispatch(()):
             self.update(now)  # a connection closed before its worker could see that we wait
+        elif self._waiting and self._seats():
+            self.paused_until = now + RETRY_SECONDS  # a queue is full, and nothing tells when its worker reads
 
     def deadlines(self, now: float) -> Iterator[float]:
         """When `update` could next have something to do, should nothing happen before."""
@@ -171,7 +173,7 @@ class HandOut:
             pass
         except OSError as error:
             _log.warning("cannot accept connections for now: %s", error.strerror)
-            self.paused_until = time.monotonic() + ACCEPT_ERROR_SECONDS
+            self.paused_until = time.monotonic() + RETRY_SECONDS
             room = False
         if accepted:
             room = self.dispatch(accepted) and room

@@ -326,11 +326,10 @@ class Supervisor:
 
     def _obey_worker(self, link: WorkerLink, message: Message, descriptors: list[int], now: float) -> None:
         handle = link.handle
+        self.changed = True
         if isinstance(message, HandBack):
             self._handout.dispatch([Passed(descriptor, message.listener) for descriptor in descriptors])
-            return
-        self.changed = True
-        if isinstance(message, Ready):
+        elif isinstance(message, Ready):
             handle.apply(Event.REPORTED_READY)
             handle.ready_at = now
             self._proven = max(self._proven, handle.generation)
