@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from prefork.errors import UsageError
-from prefork.system.lines import HELD_BYTES, PIPE_BYTES, LineFile
+from prefork.system.lines import HELD_BYTES, LineFile
+from prefork.system.log import PIPE_BYTES
 from tests.processes.patience import GUARD_SECONDS
 
 
