@@ -18,16 +18,18 @@ class Framing(Protocol):
     """Cuts one body out of the bytes of a connection."""
 
     done: bool
+    error: RequestError | None  # 400 or 431: what comes next breaks the rules, and is not framed any more
 
     def cut(self, buffer: bytes) -> tuple[bytes, bytes]:
         """Take what belongs to the body. Returns (payload, what is left); left over bytes come again with the next
-        ones, and once `done` they are not ours. Raises RequestError(400 | 431)."""
+        ones, and once `done` they are not ours. What stands before an error is still payload."""
 
 
 class LengthFraming:
     """A body of as many bytes as Content-Length says (RFC 9112, 6.3)."""
 
     __slots__ = ("done", "left")
+    error: RequestError | None = None
 
     def __init__(self, length: int) -> None:
         self.left = length
@@ -46,10 +48,20 @@ class LengthFraming:
 class ChunkedFraming:
     """A body in chunks; trailers are checked and dropped (RFC 9112, 7.1). No white space around extensions."""
 
-    __slots__ = ("_chunk_left", "_extension_bytes", "_in_trailers", "_limits", "_trailer_bytes", "_trailers", "done")
+    __slots__ = (
+        "_chunk_left",
+        "_extension_bytes",
+        "_in_trailers",
+        "_limits",
+        "_trailer_bytes",
+        "_trailers",
+        "done",
+        "error",
+    )
 
     def __init__(self, trailers: int, trailer_bytes: int) -> None:
         self.done = False
+        self.error: RequestError | None = None
         self._chunk_left = 0  # bytes until the chunk's closing CRLF is complete; that CRLF counts
         self._in_trailers = False
         self._extension_bytes = 0
@@ -59,6 +71,14 @@ class ChunkedFraming:
 
     def cut(self, buffer: bytes) -> tuple[bytes, bytes]:
         payload: list[bytes] = []
+        at = len(buffer)
+        try:
+            at = self._cut(buffer, payload)
+        except RequestError as error:
+            self.error = error
+        return b"".join(payload), buffer[at:]
+
+    def _cut(self, buffer: bytes, payload: list[bytes]) -> int:
         at = 0
         while not self.done:
             if self._chunk_left > 2:
@@ -87,7 +107,7 @@ class ChunkedFraming:
                     break
                 at = line_end
                 self._read_line(line)
-        return b"".join(payload), buffer[at:]
+        return at
 
     def _read_line(self, line: bytes) -> None:
         if self._in_trailers:

@@ -244,17 +244,15 @@ class Connection(Outgoing):
         exchange = self._exchange
         body = exchange.body if exchange is not None else None
         if body is not None and not body.framing.done:
-            try:
-                piece, self._buffer = body.framing.cut(self._buffer[self._at :])
-            except RequestError as error:
-                piece = b""
-                body.break_off(error)
+            piece, self._buffer = body.framing.cut(self._buffer[self._at :])
             self._at = 0
             if self.phase is _DRAINING:
                 self._drained_body(body)
                 return
             if not body.broken:
                 body.put(piece)
+            if body.framing.error is not None:
+                body.break_off(body.framing.error)
             if body.broken:  # whatever follows is not parsed, ever
                 self._buffer = b""
                 self._pause_reading()

@@ -74,6 +74,7 @@ class IncomingBody:
         while True:
             if self._received > self.most:  # looked at only now: the app may have raised the limit
                 self.break_off(self._too_large())
+                raise self._too_large()
             if self._error is not None:
                 raise self._error
             if self._pieces:

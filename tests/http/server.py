@@ -151,6 +151,11 @@ async def hello(exchange: Exchange) -> None:
     exchange.respond(200, PLAIN, b"hello")
 
 
+async def endless(exchange: Exchange) -> None:
+    """Never answer."""
+    await asyncio.get_running_loop().create_future()
+
+
 async def read_all(exchange: Exchange) -> bytes:
     """The body, within the server's limit, as the framework reads it."""
     exchange.limit_body(exchange.connection.service.max_body)

@@ -7,13 +7,9 @@ import pytest
 from prefork.errors import Disconnected, RequestError
 from prefork.http.connection import DRAIN_BYTES
 from prefork.http.exchange import Exchange
-from tests.http.server import PLAIN, Server, echo, hello, read_all, request
+from tests.http.server import PLAIN, Server, echo, endless, hello, read_all, request
 
 CHUNKED = "Transfer-Encoding: chunked"
-
-
-async def endless(exchange: Exchange) -> None:
-    await asyncio.get_running_loop().create_future()
 
 
 @pytest.mark.parametrize("fields", [[], ["Content-Length: 5"]])

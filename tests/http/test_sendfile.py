@@ -1,0 +1,144 @@
+"""Files by sendfile(2): the descriptor the kernel writes to is a pipe here, the transport beside it a fake."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefork.errors import ResponseError
+from prefork.http.exchange import Exchange
+from prefork.http.sendfile import PIECE_BYTES
+from tests.http.server import PLAIN, Client, Server, request
+
+CONTENT = bytes(range(256)) * 4096  # 1 MiB: more than a piece, and than a pipe holds
+
+
+class Pipe:
+    """What the connection believes to be its socket."""
+
+    def __init__(self) -> None:
+        self.reader, self._writer = os.pipe2(os.O_NONBLOCK)
+
+    def fileno(self) -> int:
+        return self._writer
+
+    def read(self) -> bytes:
+        try:
+            return os.read(self.reader, 1 << 20)
+        except BlockingIOError:
+            return b""
+
+    def close(self) -> None:
+        os.close(self.reader)
+        os.close(self._writer)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    yield pipe
+    pipe.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "content"
+    path.write_bytes(CONTENT)
+    return path
+
+
+class Download:
+    """A client that asks for part of a file."""
+
+    def __init__(self, path: Path, pipe: Pipe, offset: int = 0, count: int = len(CONTENT), method: str = "GET") -> None:
+        self.errors: list[Exception] = []
+        self.pipe = pipe
+        self.server = Server(self._app)
+        self.client: Client = self.server.connect(socket=pipe)
+        self._request: Any = (path, offset, count)
+        self.client.send(request(method))
+
+    async def _app(self, exchange: Exchange) -> None:
+        path, offset, count = self._request
+        exchange.start(200, PLAIN, count)
+        with open(path, "rb") as file:
+            try:
+                await exchange.send_file(file, offset, count)
+            except ResponseError as error:
+                self.errors.append(error)
+                return
+        exchange.finish()
+
+    def body(self) -> bytes:
+        """Everything that comes, read as fast as it comes."""
+        received = b""
+        while piece := self.pipe.read():
+            received += piece
+            for ready in list(self.server.loop.writers.values()):
+                ready()
+            self.server.run()
+        return received
+
+
+def test_a_file_larger_than_what_the_client_takes_at_once_arrives_whole(path: Path, pipe: Pipe) -> None:
+    assert len(CONTENT) > PIECE_BYTES
+    download = Download(path, pipe)
+    assert b"content-length: %d\r\n" % len(CONTENT) in download.client.received
+    assert download.body() == CONTENT
+    assert download.server.flight.answered == 1
+    assert download.server.loop.writers == {}
+
+
+def test_part_of_a_file_is_that_part(path: Path, pipe: Pipe) -> None:
+    assert Download(path, pipe, 100, 1000).body() == CONTENT[100:1100]
+
+
+def test_head_and_an_empty_part_send_nothing(path: Path, pipe: Pipe) -> None:
+    assert Download(path, pipe, method="HEAD").body() == b""
+    assert Download(path, pipe, 5, 0).body() == b""
+
+
+def test_a_file_that_has_shrunk_cuts_the_connection(path: Path, pipe: Pipe) -> None:
+    download = Download(path, pipe, len(CONTENT) - 10, 20)
+    assert download.body() == CONTENT[-10:]
+    assert [str(error) for error in download.errors] == ["the file ended 10 bytes early"]
+    assert download.client.transport.lost
+
+
+def test_a_client_that_leaves_ends_the_sending(path: Path, pipe: Pipe) -> None:
+    download = Download(path, pipe)
+    assert len(download.server.loop.writers) == 1
+    download.client.vanish()
+    assert download.server.cancelled == ["/"]
+    assert download.server.loop.writers == {}
+
+
+def test_the_file_waits_for_what_was_written_before_it(path: Path, pipe: Pipe) -> None:
+    async def app(exchange: Exchange) -> None:
+        exchange.start(200, PLAIN, 10)
+        await exchange.write(b"hello")
+        with open(path, "rb") as file:
+            await exchange.send_file(file, 0, 5)
+        exchange.finish()
+
+    server = Server(app)
+    client = server.connect(socket=pipe)
+    client.transport.slow = True
+    client.get()
+    assert pipe.read() == b""
+    client.read(10_000)
+    assert client.received.endswith(b"hello")
+    assert pipe.read() == CONTENT[:5]
+
+
+def test_a_file_needs_a_declared_length(path: Path, pipe: Pipe) -> None:
+    async def app(exchange: Exchange) -> None:
+        exchange.start(200, PLAIN)
+        with open(path, "rb") as file, pytest.raises(ResponseError, match="needs a response with a length"):
+            await exchange.send_file(file, 0, 5)
+        exchange.finish()
+
+    client = Server(app).connect(socket=pipe).get()
+    assert client.reply().body == b""

@@ -1,0 +1,3 @@
+"""An app whose import raises."""
+
+raise RuntimeError("broken on purpose")
