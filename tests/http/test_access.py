@@ -14,7 +14,7 @@ from tests.http.server import PLAIN, Client, Server, endless, hello, request
 
 WHO: dict[str, object] = {"role": "worker", "slot": 1, "generation": 2, "pid": 3}
 TEXT = re.compile(
-    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} worker 1 2 3 (\S+) "
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} worker 1 g2 \[3\] (\S+) "
     r'"((?:[^"\\]|\\.)*)" (\d{3}) (\d+) \d+\.\d+ms "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)"\n'
 )
 
@@ -24,7 +24,7 @@ class Logged:
 
     def __init__(self, as_json: bool, app: Any = hello) -> None:
         self.lines: list[bytes] = []
-        self.server = Server(app, AccessLog(self.lines.append, WHO, as_json))
+        self.server = Server(app, AccessLog(self.lines.append, WHO if as_json else "worker 1 g2 [3]"))
 
     def connect(self, **extra: Any) -> Client:
         return self.server.connect(**extra)

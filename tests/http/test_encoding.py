@@ -26,7 +26,8 @@ def test_fields_keep_their_order_their_case_and_their_repetitions() -> None:
 def test_what_fields_say_of_the_framing_is_read_and_not_copied() -> None:
     head = encode_fields([(b"Content-Length", b"12"), (b"CONNECTION", b"Close"), (b"Date", b"x"), (b"Server", b"y")])
     assert head.lines == b"Date: x\r\nServer: y\r\n"
-    assert (head.declared_length, head.wants_close, head.replaces_ours) == (12, True, {b"date", b"server"})
+    assert (head.declared_length, head.wants_close) == (12, True)
+    assert head.replaces_ours == {b"date", b"server"}
 
 
 @pytest.mark.parametrize("length", [1, CACHED_VALUE_BYTES, CACHED_VALUE_BYTES + 1, 100_000])

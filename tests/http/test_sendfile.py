@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import pytest
 
@@ -43,32 +43,32 @@ def pipe() -> Iterator[Pipe]:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "content"
-    path.write_bytes(CONTENT)
-    return path
+def file(tmp_path: Path) -> Iterator[BinaryIO]:
+    (tmp_path / "content").write_bytes(CONTENT)
+    with open(tmp_path / "content", "rb") as file:
+        yield file
 
 
 class Download:
     """A client that asks for part of a file."""
 
-    def __init__(self, path: Path, pipe: Pipe, offset: int = 0, count: int = len(CONTENT), method: str = "GET") -> None:
+    def __init__(
+        self, file: BinaryIO, pipe: Pipe, offset: int = 0, count: int = len(CONTENT), method: str = "GET"
+    ) -> None:
         self.errors: list[Exception] = []
         self.pipe = pipe
         self.server = Server(self._app)
         self.client: Client = self.server.connect(socket=pipe)
-        self._request: Any = (path, offset, count)
+        self._part = file, offset, count
         self.client.send(request(method))
 
     async def _app(self, exchange: Exchange) -> None:
-        path, offset, count = self._request
-        exchange.start(200, PLAIN, count)
-        with open(path, "rb") as file:
-            try:
-                await exchange.send_file(file, offset, count)
-            except ResponseError as error:
-                self.errors.append(error)
-                return
+        exchange.start(200, PLAIN, self._part[2])
+        try:
+            await exchange.send_file(*self._part)
+        except ResponseError as error:
+            self.errors.append(error)
+            return
         exchange.finish()
 
     def body(self) -> bytes:
@@ -82,45 +82,44 @@ class Download:
         return received
 
 
-def test_a_file_larger_than_what_the_client_takes_at_once_arrives_whole(path: Path, pipe: Pipe) -> None:
+def test_a_file_larger_than_what_the_client_takes_at_once_arrives_whole(file: BinaryIO, pipe: Pipe) -> None:
     assert len(CONTENT) > PIECE_BYTES
-    download = Download(path, pipe)
+    download = Download(file, pipe)
     assert b"content-length: %d\r\n" % len(CONTENT) in download.client.received
     assert download.body() == CONTENT
     assert download.server.flight.answered == 1
     assert download.server.loop.writers == {}
 
 
-def test_part_of_a_file_is_that_part(path: Path, pipe: Pipe) -> None:
-    assert Download(path, pipe, 100, 1000).body() == CONTENT[100:1100]
+def test_part_of_a_file_is_that_part(file: BinaryIO, pipe: Pipe) -> None:
+    assert Download(file, pipe, 100, 1000).body() == CONTENT[100:1100]
 
 
-def test_head_and_an_empty_part_send_nothing(path: Path, pipe: Pipe) -> None:
-    assert Download(path, pipe, method="HEAD").body() == b""
-    assert Download(path, pipe, 5, 0).body() == b""
+def test_head_and_an_empty_part_send_nothing(file: BinaryIO, pipe: Pipe) -> None:
+    assert Download(file, pipe, method="HEAD").body() == b""
+    assert Download(file, pipe, 5, 0).body() == b""
 
 
-def test_a_file_that_has_shrunk_cuts_the_connection(path: Path, pipe: Pipe) -> None:
-    download = Download(path, pipe, len(CONTENT) - 10, 20)
+def test_a_file_that_has_shrunk_cuts_the_connection(file: BinaryIO, pipe: Pipe) -> None:
+    download = Download(file, pipe, len(CONTENT) - 10, 20)
     assert download.body() == CONTENT[-10:]
     assert [str(error) for error in download.errors] == ["the file ended 10 bytes early"]
     assert download.client.transport.lost
 
 
-def test_a_client_that_leaves_ends_the_sending(path: Path, pipe: Pipe) -> None:
-    download = Download(path, pipe)
+def test_a_client_that_leaves_ends_the_sending(file: BinaryIO, pipe: Pipe) -> None:
+    download = Download(file, pipe)
     assert len(download.server.loop.writers) == 1
     download.client.vanish()
     assert download.server.cancelled == ["/"]
     assert download.server.loop.writers == {}
 
 
-def test_the_file_waits_for_what_was_written_before_it(path: Path, pipe: Pipe) -> None:
+def test_the_file_waits_for_what_was_written_before_it(file: BinaryIO, pipe: Pipe) -> None:
     async def app(exchange: Exchange) -> None:
         exchange.start(200, PLAIN, 10)
         await exchange.write(b"hello")
-        with open(path, "rb") as file:
-            await exchange.send_file(file, 0, 5)
+        await exchange.send_file(file, 0, 5)
         exchange.finish()
 
     server = Server(app)
@@ -133,10 +132,10 @@ def test_the_file_waits_for_what_was_written_before_it(path: Path, pipe: Pipe) -
     assert pipe.read() == CONTENT[:5]
 
 
-def test_a_file_needs_a_declared_length(path: Path, pipe: Pipe) -> None:
+def test_a_file_needs_a_declared_length(file: BinaryIO, pipe: Pipe) -> None:
     async def app(exchange: Exchange) -> None:
         exchange.start(200, PLAIN)
-        with open(path, "rb") as file, pytest.raises(ResponseError, match="needs a response with a length"):
+        with pytest.raises(ResponseError, match="needs a response with a length"):
             await exchange.send_file(file, 0, 5)
         exchange.finish()
 
