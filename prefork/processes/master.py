@@ -6,14 +6,16 @@ import os
 import selectors
 import signal
 import time
-from typing import Final
+from typing import Final, NoReturn
 
 from prefork.core.balancing import BALANCES
 from prefork.processes.handout import HandOut
 from prefork.processes.link import WorkerLink
+from prefork.processes.start import MoldStart
 from prefork.processes.supervisor import Supervisor
 from prefork.settings import Settings
 from prefork.system import cgroup, log, process
+from prefork.system.channel import Channel
 from prefork.system.listeners import Listener, open_listeners, systemd_binds
 from prefork.system.signals import SignalQueue
 
@@ -53,6 +55,7 @@ class Master:
         process.become_subreaper()
         process.yield_to_workers()
         process.set_title(log.title("master"))
+        self._pid = os.getpid()
         self._settings = settings
         self._listeners = listeners
         self._log_file = log_file
@@ -63,10 +66,9 @@ class Master:
         most = _affordable_connections(settings.max_connections)
         self._handout = HandOut(listeners, BALANCES[settings.balance](), links, most, settings.backlog, self._selector)
         workers = cgroup.usable_cpus() if settings.workers == "auto" else settings.workers
-        families = [listener.socket.family for listener in listeners]
-        self._supervisor = Supervisor(
-            settings, target, workers, links, self._handout, self._selector, most, families, log_file
-        )
+        self._target = target
+        self._most = most
+        self._supervisor = Supervisor(settings, workers, links, self._handout, self._selector, most, self._become_mold)
         self._announced = False
         self._stopping = False
 
@@ -103,6 +105,14 @@ class Master:
         self._handout.close()
         self._signals.close()
         self._selector.close()
+
+    def _become_mold(self, generation: int, channel: Channel, stacks: int) -> NoReturn:
+        # Imported here, in the child: the master holds neither the event loop nor the app layer.
+        from prefork.processes.mold import run_mold
+
+        families = [listener.socket.family for listener in self._listeners]
+        start = MoldStart(self._settings, self._target, generation, self._pid, self._most, families, self._log_file)
+        run_mold(start, channel, stacks)
 
     def _announce(self, names: str) -> None:
         """The first generation serves: say so, to people and to whoever passed --ready-fd."""

@@ -5,13 +5,12 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, NoReturn
 
 from prefork.core import health
 from prefork.core import plan as planning
-from prefork.core.backoff import Backoff
 from prefork.core.lifecycle import Event, State
 from prefork.core.roster import Roster, WorkerHandle
 from prefork.errors import BootError, UsageError
@@ -27,17 +26,16 @@ from prefork.messages import (
     Ready,
     ReopenLogs,
 )
+from prefork.processes.generations import Generations
 from prefork.processes.handout import HandOut
 from prefork.processes.link import WorkerLink
 from prefork.processes.molds import MoldHandle, Molds
 from prefork.processes.reports import DeathReports, report_boot_failure
 from prefork.processes.stacks import StacksLog
-from prefork.processes.start import MoldStart
 from prefork.settings import Settings
 from prefork.system import process
 from prefork.system.channel import Channel, ChannelClosed
 from prefork.system.handoff import Passed
-from prefork.system.log import LogFile
 
 STRANGERS: Final = 64  # exit statuses kept of children whose fork has not been reported yet, or which are not ours
 
@@ -50,35 +48,27 @@ class Supervisor:
     def __init__(
         self,
         settings: Settings,
-        target: str,
         workers: int,
         links: dict[int, WorkerLink],
         handout: HandOut,
         selector: selectors.BaseSelector,
         max_connections: int,
-        families: Sequence[int],
-        log_file: LogFile,
+        become_mold: Callable[[int, Channel, int], NoReturn],
     ) -> None:
-        """`links` by serial are shared with `handout`, and kept here."""
+        """`links` by serial are shared with `handout`, and kept here; `become_mold` is what `Molds` runs in a child."""
         self.roster = Roster(workers)
         self.exit_code = 0
         self.changed = False  # something happened that planning should look at
         self._settings = settings
-        self._target = target
         self._links = links
         self._handout = handout
         self._selector = selector
         self._max_connections = max_connections
-        self._families = families
-        self._log_file = log_file
         self._stacks = StacksLog(selector)
-        self._molds = Molds(selector, self._stacks, self._become_mold, self._obey_mold)
-        self._mold_backoff = Backoff()
+        self._molds = Molds(selector, self._stacks, become_mold, self._obey_mold)
+        self._generations = Generations(self.roster, self._molds)
         self._reports = DeathReports()
-        self._master = os.getpid()
         self._blind_until = 0.0  # do not judge heartbeats before
-        self._proven = 0  # the latest generation of which a worker was ready
-        self._reload_wanted = False
         self._stopping = False
         self._strangers: dict[int, int] = {}  # wait status by pid
 
@@ -91,7 +81,9 @@ class Supervisor:
 
     def start(self, now: float) -> None:
         """Order the first mold; the rest follows from what it reports."""
-        self._fork_mold(now)
+        self.changed = True
+        if not self._generations.fork(now):
+            self._give_up()
 
     def tick(self, now: float, late: float) -> None:
         """Look at everybody and do what is due. `late` is how many seconds after its deadline the loop came round."""
@@ -107,7 +99,7 @@ class Supervisor:
         for generation in {handle.generation for handle in self._unforked(now)}:
             self._molds.kill_idle(generation)
         if not self._stopping:
-            self._tend_molds(now)
+            self._generations.tend(now)
             for step in planning.plan(self.roster, now):
                 if isinstance(step, planning.Spawn):
                     self._spawn(step, now)
@@ -126,18 +118,13 @@ class Supervisor:
         yield from self._molds.deadlines(self._settings.boot_seconds)
         if not self._stopping:
             yield from planning.deadlines(self.roster, now)
-            if self._mold_backoff.not_before > now:
-                yield self._mold_backoff.not_before
+            yield from self._generations.deadlines(now)
 
     def reload(self, now: float) -> None:
         """Import the app afresh and replace the workers, slot by slot."""
-        if self._stopping:
-            return
-        if self._molds.booting or not self.roster.settled:
-            self._reload_wanted = True
-            _log.info("reload: another is going on; this one comes after it")
-        else:
-            self._fork_mold(now)
+        if not self._stopping:
+            self._generations.reload(now)
+            self.changed = True
 
     def scale(self, by: int) -> None:
         """Want so many workers more, or fewer; at least one."""
@@ -156,9 +143,6 @@ class Supervisor:
             self._retire(handle, "stop", now, seconds, hand_back=False)
         for mold in self._molds:
             if not mold.ready:
-                mold.send_signal(signal.SIGKILL)
-        for mold in self._molds:
-            if mold.booting:
                 mold.send_signal(signal.SIGKILL)
 
     def kill_all(self) -> None:
@@ -196,47 +180,10 @@ class Supervisor:
 
     # -- molds
 
-    def _fork_mold(self, now: float) -> None:
-        self.changed = True
-        try:
-            self._molds.fork(now)
-        except OSError as error:
-            _log.error("cannot fork a mold: %s", error.strerror)
-            self._mold_backoff.died(None, now)
-            if not self._proven:
-                self._give_up()
-
-    def _become_mold(self, generation: int, channel: Channel, stacks: int) -> NoReturn:
-        # Imported here, in the child: the master holds neither the event loop nor the app layer.
-        from prefork.processes.mold import run_mold
-
-        start = MoldStart(
-            self._settings,
-            self._target,
-            generation,
-            self._master,
-            self._max_connections,
-            self._families,
-            self._log_file,
-        )
-        run_mold(start, channel, stacks)
-
-    def _tend_molds(self, now: float) -> None:
-        """Have a mold for the generation we want, and the next one when a reload waits for its turn."""
-        current = any(mold.generation >= self.roster.generation and not mold.killed for mold in self._molds)
-        if not current and now >= self._mold_backoff.not_before:
-            self._fork_mold(now)
-        elif self._reload_wanted and self.roster.settled and not self._molds.booting:
-            self._reload_wanted = False
-            self._fork_mold(now)
-
     def _obey_mold(self, mold: MoldHandle, message: Message) -> None:
         self.changed = True
         if isinstance(message, MoldReady):
-            mold.ready = True
-            if mold.generation > self.roster.generation:
-                _log.info("reload: generation %d is imported", mold.generation)
-                self.roster.generation = mold.generation
+            self._generations.imported(mold)
         elif isinstance(message, BootFailed):
             mold.explained = True
             self._boot_failed(str(mold), message)
@@ -252,18 +199,9 @@ class Supervisor:
             self._forget_worker(handle)  # ordered, and never forked
         if expected or self._stopping:
             return
-        if not mold.ready and not mold.explained:
-            _log.error("%s died while it imported the app: %s", mold, process.exit_words(status))
-        if not self._proven:
-            if mold.ready:
-                _log.error("%s died: %s", mold, process.exit_words(status))
+        self._generations.mold_died(mold, status, now)
+        if not self._generations.proven:
             self._give_up()
-        elif not mold.ready:
-            _log.error("reload failed: generation %d keeps serving", self.roster.generation)
-            self._mold_backoff.died(None, now)
-        else:
-            _log.error("%s died: %s; importing the app anew", mold, process.exit_words(status))
-            self._mold_backoff.died(now - mold.ordered_at, now)
 
     # -- workers
 
@@ -306,7 +244,7 @@ class Supervisor:
             _log.error("cannot fork a worker for slot %d: %s", handle.slot, message.reason)
             self._forget_worker(handle)
             self._back_off(handle.slot, None, now)
-            if not self._proven and not self.roster.handles:
+            if not self._generations.proven and not self.roster.handles:
                 self._give_up()
 
     def _unforked(self, now: float) -> list[WorkerHandle]:
@@ -332,7 +270,7 @@ class Supervisor:
         elif isinstance(message, Ready):
             handle.apply(Event.REPORTED_READY)
             handle.ready_at = now
-            self._proven = max(self._proven, handle.generation)
+            self._generations.proven = max(self._generations.proven, handle.generation)
             _log.info("%s is ready", handle)
         elif isinstance(message, BootFailed):
             self._boot_failed(str(handle), message)
@@ -391,7 +329,7 @@ class Supervisor:
         self._forget_worker(handle)
         if retired or self._stopping:
             return
-        if handle.ready_at is None and handle.generation > self._proven:
+        if handle.ready_at is None and handle.generation > self._generations.proven:
             self._generation_failed(handle.generation)
             return
         lived = None if handle.ready_at is None else now - handle.ready_at
@@ -404,10 +342,8 @@ class Supervisor:
 
     def _generation_failed(self, generation: int) -> None:
         """A worker of a generation that never served could not boot."""
-        if self._proven:
-            _log.error("reload failed: generation %d keeps serving", self._proven)
-            self.roster.generation = self._proven
-            self._mold_backoff.died(None, time.monotonic())
+        if self._generations.proven:
+            self._generations.roll_back(time.monotonic())
             for handle in [h for h in self.roster if h.generation == generation]:
                 self._kill(handle)
         elif not self.roster.in_state(State.BOOTING, State.READY, State.STALLED):

@@ -1,0 +1,78 @@
+"""Which code is served: a mold for each generation, the reload in progress, and the way back when it fails."""
+
+import logging
+from collections.abc import Iterator
+
+from prefork.core.backoff import Backoff
+from prefork.core.roster import Roster
+from prefork.processes.molds import MoldHandle, Molds
+from prefork.system import process
+
+_log = logging.getLogger("prefork.supervisor")
+
+
+class Generations:
+    """Keeps a mold for the generation that `roster` wants, and changes that wish as code is imported or fails."""
+
+    def __init__(self, roster: Roster, molds: Molds) -> None:
+        self.proven = 0  # the latest generation of which a worker was ready
+        self._roster = roster
+        self._molds = molds
+        self._backoff = Backoff()
+        self._reload_wanted = False
+
+    def fork(self, now: float) -> bool:
+        """Fork the mold of the next generation. False when the system does not let us."""
+        try:
+            self._molds.fork(now)
+        except OSError as error:
+            _log.error("cannot fork a mold: %s", error.strerror)
+            self._backoff.died(None, now)
+            return False
+        return True
+
+    def reload(self, now: float) -> None:
+        """Import the app afresh, now or after the reload that goes on."""
+        if self._molds.booting or not self._roster.settled:
+            self._reload_wanted = True
+            _log.info("reload: another is going on; this one comes after it")
+        else:
+            self.fork(now)
+
+    def tend(self, now: float) -> None:
+        """Have a mold for the generation we want, and the next one when a reload waits for its turn."""
+        current = any(mold.generation >= self._roster.generation and not mold.killed for mold in self._molds)
+        if not current and now >= self._backoff.not_before:
+            self.fork(now)
+        elif self._reload_wanted and self._roster.settled and not self._molds.booting:
+            self._reload_wanted = False
+            self.fork(now)
+
+    def deadlines(self, now: float) -> Iterator[float]:
+        """When `tend` could next have something to do, should nothing happen before."""
+        if self._backoff.not_before > now:
+            yield self._backoff.not_before
+
+    def imported(self, mold: MoldHandle) -> None:
+        """A mold is ready: from now on its generation is the one we want."""
+        mold.ready = True
+        if mold.generation > self._roster.generation:
+            _log.info("reload: generation %d is imported", mold.generation)
+            self._roster.generation = mold.generation
+
+    def mold_died(self, mold: MoldHandle, status: int, now: float) -> None:
+        """A mold ended that should not have. `status` as waitpid gives it."""
+        words = process.exit_words(status)
+        self._backoff.died(now - mold.ordered_at if mold.ready else None, now)
+        if mold.ready:
+            _log.error("%s died: %s%s", mold, words, "; importing the app anew" if self.proven else "")
+        elif not mold.explained:
+            _log.error("%s died while it imported the app: %s", mold, words)
+        if self.proven and not mold.ready:
+            _log.error("reload failed: generation %d keeps serving", self._roster.generation)
+
+    def roll_back(self, now: float) -> None:
+        """The workers of the generation we want cannot boot: want the one that serves."""
+        _log.error("reload failed: generation %d keeps serving", self.proven)
+        self._roster.generation = self.proven
+        self._backoff.died(None, now)
