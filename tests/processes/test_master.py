@@ -21,9 +21,12 @@ CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc")
 
 
 def kill_master(tree: Tree) -> None:
+    deaths = [Death(child.pid) for child in children(tree.master)]
     begin = time.monotonic()
     tree.send_signal(signal.SIGKILL)
     assert tree.wait_exit() == -signal.SIGKILL  # and the end of every process that holds its log
+    for death in deaths:
+        death.wait()
     assert time.monotonic() - begin < ORPHAN_SECONDS
     socket.create_server(("127.0.0.1", int(tree.address.rpartition(":")[2]))).close()
 
