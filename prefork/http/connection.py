@@ -268,17 +268,11 @@ class Connection(Outgoing):
     def exchange_done(self, exchange: Exchange) -> None:
         """The response is written. What of the request is still to come is drained, or the connection closed."""
         service = self.service
-        service.ended(self, exchange)
+        service.flight.ended(self.index)
+        if service.access_log is not None:
+            service.log_answered(exchange)
         self._task = None
-        body = exchange.body
-        if body is not None and not body.complete:
-            self.flush()
-            if exchange.keep_alive and self.may_drain(exchange):
-                self.phase = _DRAINING
-                self.deadline = self.loop.time() + service.body_seconds
-                self._resume_reading()
-            else:
-                self._linger()
+        if exchange.has_body and not self._body_is_over(exchange):
             return
         self._exchange = None
         if not exchange.keep_alive:
@@ -290,8 +284,24 @@ class Connection(Outgoing):
         self.phase = _HEAD
         if self._buffer:
             self._next_request()
-        else:
+        elif self._eof or service.draining or not self._reading:
             self._rest()
+        else:
+            self.deadline = service.keep_alive_until  # most requests end here
+
+    def _body_is_over(self, exchange: Exchange) -> bool:
+        """Whether all of the body has come; else what is left of it is drained, or is the last we hear."""
+        body = exchange.body
+        if body is None or body.complete:
+            return True
+        self.flush()
+        if exchange.keep_alive and self.may_drain(exchange):
+            self.phase = _DRAINING
+            self.deadline = self.loop.time() + self.service.body_seconds
+            self._resume_reading()
+        else:
+            self._linger()
+        return False
 
     def _rest(self) -> None:
         """Nothing of a next request is here: wait for it, unless none can come."""

@@ -18,6 +18,7 @@ _STATUS_LINES: Final = {
     for status in HTTPStatus
     if status >= 200
 }
+LENGTH_LINES: Final = tuple(b"content-length: %d\r\n" % length for length in range(1024))  # most answers are short
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FORBIDDEN_IN_VALUE = re.compile(rb"[\r\n\x00]")
 # These belong to the connection; what the app says of them is read, never copied.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from prefork.errors import Disconnected, RequestError, ResponseError
-from prefork.http.encoding import bodiless, common_lines, encode_fields, status_line
+from prefork.http.encoding import LENGTH_LINES, bodiless, common_lines, encode_fields, status_line
 from prefork.http.head import RequestHead
 from prefork.http.incoming import IncomingBody
 from prefork.http.sendfile import send_file
@@ -108,11 +108,15 @@ class Exchange(RequestHead):
         self.status = status
         self.bytes_sent = len(body)
         self.finished = True
+        if length is None:
+            length_line = b""
+        else:
+            length_line = LENGTH_LINES[length] if length < len(LENGTH_LINES) else b"content-length: %d\r\n" % length
         connection.write_response(
             b"".join(
                 (
                     begun,
-                    b"" if length is None else b"content-length: %d\r\n" % length,
+                    length_line,
                     b"\r\n" if self.keep_alive and self.http_minor else _KEEP_END if self.keep_alive else _CLOSE_END,
                     body,
                 )

@@ -158,9 +158,13 @@ class Service:
         self.report_empty()
 
     def ended(self, connection: Connection, exchange: Exchange) -> None:
-        """A response is written, or never will be."""
+        """A request will not be heard of again."""
         self.flight.ended(connection.index)
         if self.access_log is not None and exchange.status:
+            self.log_answered(exchange)
+
+    def log_answered(self, exchange: Exchange) -> None:
+        if self.access_log is not None:
             self.access_log.answered(exchange, time.monotonic() - exchange.started_at)
 
     def refused(self, connection: Connection, error: RequestError) -> None:

@@ -13,7 +13,7 @@ from prefork.core import health
 from prefork.core import plan as planning
 from prefork.core.lifecycle import Event, State
 from prefork.core.roster import Roster, WorkerHandle
-from prefork.errors import BootError, UsageError
+from prefork.errors import BindError, BootError, UsageError
 from prefork.messages import (
     BootFailed,
     Drain,
@@ -211,13 +211,14 @@ class Supervisor:
             return  # its app is being imported
         handle = self.roster.add(step.slot, step.generation, now)
         try:
+            listeners = self._handout.listeners_of(step.slot)
             link = WorkerLink(handle, self._max_connections)
-        except OSError as error:
-            _log.error("cannot start a worker for slot %d: %s", step.slot, error.strerror)
+        except (OSError, BindError) as error:
+            _log.error("cannot start a worker for slot %d: %s", step.slot, error)
             self.roster.remove(handle)
             self._back_off(step.slot, None, now)
             return
-        if not mold.order(link, self._handout.listeners_of(step.slot)):
+        if not mold.order(link, listeners):
             self.roster.remove(handle)
             link.stacks.close()
             link.close()
