@@ -2,6 +2,7 @@
 
 import logging
 import os
+import select
 import selectors
 import time
 from collections.abc import Container, Iterable, Iterator
@@ -16,6 +17,8 @@ from prefork.processes.link import WorkerLink
 from prefork.system.handoff import BATCH, Passed
 from prefork.system.listeners import Listener, open_beside
 
+HANDSHAKE_MILLISECONDS: Final = 50  # how long handshakes on their way may take when the server stops
+HANDSHAKE_ROUNDS: Final = 10
 RETRY_SECONDS: Final = 0.1  # out of descriptors or memory, or a queue is full: to try again at once would spin
 
 _log = logging.getLogger("prefork.handout")
@@ -125,13 +128,27 @@ class HandOut:
         for listener in self._polled:
             self._selector.unregister(listener.socket)
         self._polled = set()
-        for owned in {id(owned): owned for owned in (self._listeners, *self._of_slot.values())}.values():
-            for index, listener in enumerate(owned):
-                listener.refuse()
-                while self._accept(listener, index):
-                    pass
-                listener.unlink()
-                listener.close()
+        groups = {id(owned): owned for owned in (self._listeners, *self._of_slot.values())}.values()
+        listening = {listener: index for owned in groups for index, listener in enumerate(owned)}
+        for listener in listening:
+            listener.refuse()
+        late = select.poll()
+        for listener in listening:
+            if not listener.shared:  # the others cannot be told to begin no more
+                late.register(listener, select.POLLIN)
+        more = list(listening)
+        for _ in range(HANDSHAKE_ROUNDS):
+            for listener in more:
+                for _ in range(self._backlog // BATCH + 1):
+                    if not self._accept(listener, listening[listener]):
+                        break
+            ready = {descriptor for descriptor, _ in late.poll(HANDSHAKE_MILLISECONDS)}
+            more = [listener for listener in listening if listener.fileno() in ready]
+            if not more:
+                break
+        for listener in listening:
+            listener.unlink()
+            listener.close()
         self._listeners = []
         self._of_slot = {}
 

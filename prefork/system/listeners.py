@@ -17,7 +17,12 @@ SEND_SECONDS: Final = 60  # a client that takes no byte of its answer for so lon
 SYSTEMD_FIRST_FD: Final = 3  # sd_listen_fds(3)
 
 _SO_ATTACH_FILTER: Final = 26  # socket(7); Python does not name it
-_DROP: Final = struct.pack("HBBI", 0x06, 0, 0, 0)  # BPF_RET | BPF_K of 0 bytes: keep nothing of any packet
+_DROP_SYN: Final = (  # a classic BPF program over a TCP header: code, jump if true, jump if false, operand
+    (0x30, 0, 0, 13),  # load the byte of flags
+    (0x45, 0, 1, 0x02),  # is SYN among them?
+    (0x06, 0, 0, 0),  # keep nothing of the packet
+    (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,17 +34,19 @@ class Listener:
     shared: bool  # cannot be opened once more beside itself with SO_REUSEPORT
     file: tuple[int, int, int] | None = None  # device, inode and time of the socket file we made
 
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
     def close(self) -> None:
         self.socket.close()
 
     def refuse(self) -> None:
-        """Take no more connections, but keep those in the backlog: closing would reset what comes between the last
-        accept and the close. A filter drops all packets; the client repeats them until the socket is closed."""
+        """Begin no more connections: closing would reset those that come between the last accept and the close. A
+        filter drops what begins one, so that the client tries again; handshakes on their way are completed."""
         if not self.shared:
-            program = ctypes.create_string_buffer(_DROP)
-            self.socket.setsockopt(
-                socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program))
-            )
+            program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _DROP_SYN))
+            address = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(program))
+            self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, address)
 
     def unlink(self) -> None:
         """Remove our socket file, unless another server has put its own there."""

@@ -70,7 +70,9 @@ def wait_for_adoption(parent: int) -> None:
         except ProcessLookupError:
             continue
         try:
-            select.select([descriptor], [], [])
+            ended = select.poll()
+            ended.register(descriptor, select.POLLIN)
+            ended.poll()
         finally:
             os.close(descriptor)
         if os.getppid() not in (parent, between):
