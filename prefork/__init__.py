@@ -3,6 +3,10 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from prefork.jobs.client import offload
+    from prefork.jobs.hooks import on_offload_start, on_offload_stop
+    from prefork.jobs.job import Job, Progress
+    from prefork.jobs.options import Offload
     from prefork.web import (
         App,
         Event,
@@ -26,19 +30,34 @@ __all__ = [
     "FileResponse",
     "HTTPError",
     "JSONResponse",
+    "Job",
+    "Offload",
+    "Progress",
     "Redirect",
     "Request",
     "Response",
     "StreamingResponse",
     "Upload",
     "__version__",
+    "offload",
+    "on_offload_start",
+    "on_offload_stop",
 ]
+
+_ELSEWHERE = {
+    "Job": "prefork.jobs.job",
+    "Offload": "prefork.jobs.options",
+    "Progress": "prefork.jobs.job",
+    "offload": "prefork.jobs.client",
+    "on_offload_start": "prefork.jobs.hooks",
+    "on_offload_stop": "prefork.jobs.hooks",
+}
 
 
 def __getattr__(name: str) -> object:
     # The framework is loaded when an app first asks for it (PEP 562): the master imports prefork, but never an app.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from prefork import web
+    import importlib
 
-    return getattr(web, name)
+    return getattr(importlib.import_module(_ELSEWHERE.get(name, "prefork.web")), name)

@@ -38,3 +38,56 @@ class ResponseError(PreforkError):
 
 class Disconnected(PreforkError):
     """The client left before its request was read or its response was written."""
+
+
+class OffloadError(PreforkError):
+    """A job did not give a result: what it says why. The root of all errors of offload."""
+
+
+class Unsendable(OffloadError):
+    """A function, argument or result cannot go from one process to another: says which, and what to do."""
+
+
+class QueueFull(OffloadError):
+    """Too many jobs wait already, or for too long. Nothing was started; try again in `retry_after` seconds (whole)."""
+
+    status = 503
+
+    def __init__(self, reason: str, retry_after: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class Timeout(OffloadError, TimeoutError):
+    """The job's time was over, counted from its submission. If it ran, its processes were ended."""
+
+    status = 504
+
+
+class Cancelled(OffloadError):
+    """Somebody else ended the job: the server stops, or `Job.cancel` was called."""
+
+
+class Crashed(OffloadError):
+    """The job's process died under it.
+
+    `cause` is `signal`, `exit`, `memory` (its limit, or the kernel's for lack of memory) or `cpu` (its limit).
+    `signal` or `exit_status` is what the process ended with, if it did; `stack` what Python was doing then, as far as
+    faulthandler could tell.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        cause: str = "signal",
+        signal: int | None = None,
+        exit_status: int | None = None,
+        stack: str = "",
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.cause = cause
+        self.signal = signal
+        self.exit_status = exit_status
+        self.stack = stack

@@ -5,6 +5,7 @@ Connections do not travel in messages but through the hand-out socket, beside wh
 
 import json
 from dataclasses import asdict, dataclass
+from typing import get_args
 
 TEXT_CHARACTERS = 10 * 1024  # of a traceback; at up to 12 bytes each in JSON it fits a message (channel.WIRE_BYTES)
 
@@ -24,8 +25,16 @@ class Fork:
 
 
 @dataclass(frozen=True, slots=True)
+class ForkOffloader:
+    """master → mold: fork an offloader of the worker in `slot`. Carries its channel and its stacks file."""
+
+    serial: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
 class Forked:
-    """mold → master: the worker ordered as `serial` is process `pid`, and your child."""
+    """mold → master: the worker or offloader ordered as `serial` is process `pid`, and your child."""
 
     serial: int
     pid: int
@@ -33,7 +42,7 @@ class Forked:
 
 @dataclass(frozen=True, slots=True)
 class NotForked:
-    """mold → master: the worker ordered as `serial` could not be forked."""
+    """mold → master: what was ordered as `serial` could not be forked."""
 
     serial: int
     reason: str
@@ -70,6 +79,39 @@ class HandBack:
 
 
 @dataclass(frozen=True, slots=True)
+class WantOffloader:
+    """worker → master: I need an offloader, which I call `number`. Carries its channel and its stacks file."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndOffloader:
+    """worker → master: end this offloader and all it has started: SIGTERM, and SIGKILL after `grace` seconds."""
+
+    number: int
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class OffloaderForked:
+    """master → worker: your offloader `number` is process `pid`."""
+
+    number: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class OffloaderGone:
+    """master → worker: your offloader ended with `status` (as waitpid gives it), or was never forked: `reason`."""
+
+    number: int
+    status: int | None
+    out_of_memory: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """master → worker: finish what is in progress within `seconds`, then exit. Idle connections go back, or close."""
 
@@ -82,12 +124,26 @@ class ReopenLogs:
     """master → mold or worker: log files were moved away; open them anew by name."""
 
 
-Message = MoldReady | Fork | Forked | NotForked | BootFailed | Ready | Leave | Room | HandBack | Drain | ReopenLogs
+Message = (
+    MoldReady
+    | Fork
+    | ForkOffloader
+    | Forked
+    | NotForked
+    | BootFailed
+    | Ready
+    | Leave
+    | Room
+    | HandBack
+    | WantOffloader
+    | EndOffloader
+    | OffloaderForked
+    | OffloaderGone
+    | Drain
+    | ReopenLogs
+)
 
-_TYPES: dict[str, type[Message]] = {
-    cls.__name__: cls
-    for cls in (MoldReady, Fork, Forked, NotForked, BootFailed, Ready, Leave, Room, HandBack, Drain, ReopenLogs)
-}
+_TYPES: dict[str, type[Message]] = {cls.__name__: cls for cls in get_args(Message)}
 
 
 def encode(message: Message) -> bytes:

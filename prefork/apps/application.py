@@ -14,5 +14,8 @@ class Application(Protocol):
     async def shutdown(self) -> None:
         """Run once after the last request."""
 
+    def offloader(self) -> None:
+        """Called instead of `startup` in a process that will run jobs of this app."""
+
     async def __call__(self, exchange: Exchange) -> None:
         """Handle one exchange and leave it finished, failed or aborted. Raises nothing but CancelledError."""

@@ -5,12 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from prefork.errors import Disconnected, RequestError, ResponseError
+from prefork.jobs.context import origin
 from prefork.settings import Settings
+from prefork.web import offloaded
 from prefork.web.app import App
 from prefork.web.exchange import Exchange
 from prefork.web.failures import failure_response, log_failure
 from prefork.web.handlers import endpoint
-from prefork.web.http_error import HTTPError
+from prefork.web.recovery import as_http_error
 from prefork.web.request import Request
 from prefork.web.response import TEXT, as_response
 
@@ -34,6 +36,9 @@ class NativeApplication:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def offloader(self) -> None:
+        """This process is an offloader, forked from the one that loaded the app."""
+
     def _failed(self, request: Request, error: BaseException) -> None:
         """End an exchange whose handling raised `error`. Called within the `except` that caught it."""
         exchange = request.exchange
@@ -51,9 +56,9 @@ class NativeApplication:
         elif exchange.started:
             log_failure(request, error, "failed within its response, which is cut")
             exchange.abort()
-        elif isinstance(error, HTTPError):
+        elif (answer := as_http_error(error)) is not None:
             try:
-                response = error.response()
+                response = answer.response()
                 exchange.respond(response.status, response.fields, response.body)
             except ResponseError as second:
                 self._failed(request, second)
@@ -76,6 +81,7 @@ class HandlerApplication(NativeApplication):
 
     async def __call__(self, exchange: Exchange) -> None:
         request = Request(exchange)
+        origin.set(request)
         try:
             if exchange.has_body:
                 exchange.limit_body(self._max_body)
@@ -112,8 +118,12 @@ class AppApplication(NativeApplication):
         await self._app.shutdown()
         await super().shutdown()
 
+    def offloader(self) -> None:
+        offloaded.root = self._app
+
     async def __call__(self, exchange: Exchange) -> None:
         request = Request(exchange)
+        origin.set(request)
         try:
             route = self._find(request)
             if exchange.has_body:

@@ -18,8 +18,8 @@ def check(**flags: object) -> None:
     loaded = load_settings(flags)
     target = need_target(loaded)
     # Here, because the master that `serve` becomes never loads the app layer.
-    from prefork.apps.failure import app_traceback
     from prefork.apps.load import load
+    from prefork.system.tracebacks import app_traceback
 
     try:
         application = load(target, loaded.settings)

@@ -50,10 +50,14 @@ class Roster:
 
     def add(self, slot: int, generation: int, now: float) -> WorkerHandle:
         """A fork was ordered."""
-        self._serial += 1
-        handle = WorkerHandle(self._serial, slot, generation, now)
+        handle = WorkerHandle(self.next_serial(), slot, generation, now)
         self.handles.append(handle)
         return handle
+
+    def next_serial(self) -> int:
+        """A number for something that is ordered from a mold; never used twice."""
+        self._serial += 1
+        return self._serial
 
     def remove(self, handle: WorkerHandle) -> None:
         """It was reaped."""

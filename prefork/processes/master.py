@@ -65,10 +65,12 @@ class Master:
         links: dict[int, WorkerLink] = {}
         most = _affordable_connections(settings.max_connections)
         self._handout = HandOut(listeners, BALANCES[settings.balance](), links, most, settings.backlog, self._selector)
-        workers = cgroup.usable_cpus() if settings.workers == "auto" else settings.workers
+        self._workers = cgroup.usable_cpus() if settings.workers == "auto" else settings.workers
         self._target = target
         self._most = most
-        self._supervisor = Supervisor(settings, workers, links, self._handout, self._selector, most, self._become_mold)
+        self._supervisor = Supervisor(
+            settings, self._workers, links, self._handout, self._selector, most, self._become_mold
+        )
         self._announced = False
         self._stopping = False
 
@@ -111,7 +113,16 @@ class Master:
         from prefork.processes.mold import run_mold
 
         families = [listener.socket.family for listener in self._listeners]
-        start = MoldStart(self._settings, self._target, generation, self._pid, self._most, families, self._log_file)
+        start = MoldStart(
+            self._settings,
+            self._target,
+            generation,
+            self._pid,
+            self._workers,
+            self._most,
+            families,
+            self._log_file,
+        )
         run_mold(start, channel, stacks)
 
     def _announce(self, names: str) -> None:

@@ -1,4 +1,4 @@
-"""The mold: imports the app once, freezes it, and forks workers on the master's order. No loop, no threads."""
+"""The mold: imports the app once, freezes it, and then only forks, on the master's order. No loop, no threads."""
 
 import gc
 import logging
@@ -6,17 +6,20 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 from prefork.apps.application import Application
-from prefork.apps.failure import app_traceback
 from prefork.apps.load import load
 from prefork.errors import BootError, UsageError
-from prefork.messages import BootFailed, Fork, Forked, MoldReady, NotForked, ReopenLogs, shorten
+from prefork.messages import BootFailed, Fork, Forked, ForkOffloader, MoldReady, NotForked, ReopenLogs, shorten
+from prefork.processes.offloader import OffloaderStart, run_offloader
 from prefork.processes.start import MoldStart, WorkerStart
 from prefork.processes.worker import run_worker
 from prefork.system import log, process
 from prefork.system.channel import Channel, ChannelClosed
+from prefork.system.tracebacks import app_traceback
 
 _log = logging.getLogger("prefork.mold")
 
@@ -34,7 +37,7 @@ def run_mold(start: MoldStart, channel: Channel, stacks: int) -> NoReturn:
     app: Application | None = None
     try:
         if start.settings.preload:
-            before = _descriptors()
+            before = open_descriptors()
             app = load(start.target, start.settings)
             warn_if_unsafe_to_fork(before)
             log.serve_root(start.log_file, start.settings)
@@ -62,19 +65,39 @@ def _serve(start: MoldStart, app: Application | None, channel: Channel, stacks: 
         if isinstance(order, ReopenLogs):
             start.log_file.reopen()
         elif isinstance(order, Fork):
-            _fork(order, descriptors, start, app, channel, stacks)
-            for descriptor in descriptors:
-                os.close(descriptor)
+            _fork(order.serial, channel, stacks, partial(run_worker, WorkerStart(start, order, descriptors), app))
+        elif isinstance(order, ForkOffloader):
+            channel_of_it, stacks_of_it = descriptors
+            its = OffloaderStart(
+                start.settings,
+                start.master,
+                channel_of_it,
+                stacks_of_it,
+                start.log_file.descriptor,
+                order.slot,
+                start.generation,
+            )
+            prepare = partial(_import_late, start) if app is None else app.offloader
+            _fork(order.serial, channel, stacks, partial(run_offloader, its, prepare), leads=True)
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
-def _fork(
-    order: Fork, descriptors: list[int], start: MoldStart, app: Application | None, channel: Channel, stacks: int
-) -> None:
-    """Fork twice: the process between reports the worker and ends, and the master, a subreaper, adopts the worker."""
+def _import_late(start: MoldStart) -> None:
+    """Without preload, an offloader imports the app itself, as workers do."""
+    load(start.target, start.settings).offloader()
+    log.serve_root(start.log_file, start.settings)
+
+
+def _fork(serial: int, channel: Channel, stacks: int, become: Callable[[], NoReturn], leads: bool = False) -> None:
+    """Fork twice: the process between reports the new one and ends, and the master, a subreaper, adopts that.
+
+    One that `leads` has a process group of its own by the time it is reported.
+    """
     try:
         between = os.fork()
     except OSError as error:  # the limit on processes, or memory
-        channel.send(NotForked(order.serial, error.strerror or str(error)))
+        channel.send(NotForked(serial, error.strerror or str(error)))
         return
     if between:
         os.waitpid(between, 0)
@@ -83,14 +106,16 @@ def _fork(
         try:
             pid = os.fork()
         except OSError as error:
-            channel.send(NotForked(order.serial, error.strerror or str(error)))
+            channel.send(NotForked(serial, error.strerror or str(error)))
             os._exit(1)
         if pid:
-            channel.send(Forked(order.serial, pid))
+            if leads:
+                os.setpgid(pid, pid)
+            channel.send(Forked(serial, pid))
             os._exit(0)
         channel.close()
         os.close(stacks)
-        run_worker(WorkerStart(start, order, descriptors), app)
+        become()
     finally:
         os._exit(1)  # never up into the mold's frames
 
@@ -110,7 +135,7 @@ def warn_if_unsafe_to_fork(before: set[int]) -> None:
             "stays locked there; start them in on_startup, or use --no-preload",
             ", ".join(names),
         )
-    shared = [words for descriptor in sorted(_descriptors() - before) if (words := _describe(descriptor))]
+    shared = [words for descriptor in sorted(open_descriptors() - before) if (words := _describe(descriptor))]
     if shared:
         _log.warning(
             "importing the app left open %s: all workers would share it; open it in on_startup, or use --no-preload",
@@ -118,7 +143,8 @@ def warn_if_unsafe_to_fork(before: set[int]) -> None:
         )
 
 
-def _descriptors() -> set[int]:
+def open_descriptors() -> set[int]:
+    """What this process has open."""
     names = os.listdir("/proc/self/fd")  # among them the one it took to list them, which is closed again
     return {int(name) for name in names if os.path.lexists(f"/proc/self/fd/{name}")}
 

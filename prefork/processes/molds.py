@@ -4,11 +4,11 @@ import logging
 import os
 import selectors
 import signal
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from prefork.messages import Fork, Message
+from prefork.messages import Fork, ForkOffloader, Message
 from prefork.processes.link import WorkerLink
 from prefork.processes.stacks import StacksLog, StacksPipe
 from prefork.system.channel import Channel, ChannelClosed
@@ -48,6 +48,13 @@ class MoldHandle:
             return False
         finally:
             link.forget_worker_ends()
+
+    def order_offloader(self, serial: int, slot: int, descriptors: Sequence[int]) -> bool:
+        """Order an offloader for the worker of a slot. False when the mold cannot take orders any more."""
+        try:
+            return self.channel.send(ForkOffloader(serial, slot), descriptors)
+        except ChannelClosed:
+            return False
 
     def send_signal(self, number: signal.Signals) -> None:
         """SIGABRT (faulthandler then writes its stacks) or SIGKILL. It is not reaped yet, so the pid is its own."""

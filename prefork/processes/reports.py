@@ -12,10 +12,10 @@ _log = logging.getLogger("prefork.supervisor")
 
 
 class DeathReports:
-    """Remembers how often the kernel killed for lack of memory, to tell whether it did again."""
+    """Tells how each worker ended."""
 
     def __init__(self) -> None:
-        self._oom_kills = cgroup.oom_kills()
+        self._oom = cgroup.OomKills()
 
     def report(self, link: WorkerLink, status: int, now: float, stopping: bool) -> None:
         """Log the end of a worker. `status` as waitpid gives it, `now` in monotonic seconds."""
@@ -25,10 +25,8 @@ class DeathReports:
             _log.info("%s has drained", handle, extra=fields(handle))
             return
         words = process.exit_words(status)
-        kills = cgroup.oom_kills()
-        if kills > self._oom_kills:
+        if self._oom.more():
             words += ", killed for lack of memory (out-of-memory kill in its cgroup)"
-        self._oom_kills = kills
         level = logging.INFO if (stopping or handle.killed) and not lost else logging.ERROR
         count = f"; {len(lost)} request{'s' if len(lost) > 1 else ''} lost" if lost else ""
         _log.log(level, "%s died: %s%s", handle, words, count, extra={**fields(handle), "status": words})

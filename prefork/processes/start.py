@@ -16,6 +16,7 @@ class MoldStart:
     target: str
     generation: int
     master: int  # pid
+    workers: int  # as many as were wanted when the server started
     max_connections: int  # a worker
     families: Sequence[int]  # address family of each listener, by its index
     log_file: LogFile

@@ -17,6 +17,7 @@ from prefork.errors import BindError, BootError, UsageError
 from prefork.messages import (
     BootFailed,
     Drain,
+    EndOffloader,
     Forked,
     HandBack,
     Leave,
@@ -25,11 +26,13 @@ from prefork.messages import (
     NotForked,
     Ready,
     ReopenLogs,
+    WantOffloader,
 )
 from prefork.processes.generations import Generations
 from prefork.processes.handout import HandOut
 from prefork.processes.link import WorkerLink
 from prefork.processes.molds import MoldHandle, Molds
+from prefork.processes.offloaders import Offloaders
 from prefork.processes.reports import DeathReports, report_boot_failure
 from prefork.processes.stacks import StacksLog
 from prefork.settings import Settings
@@ -67,6 +70,7 @@ class Supervisor:
         self._stacks = StacksLog(selector)
         self._molds = Molds(selector, self._stacks, become_mold, self._obey_mold)
         self._generations = Generations(self.roster, self._molds)
+        self._offloaders = Offloaders()
         self._reports = DeathReports()
         self._blind_until = 0.0  # do not judge heartbeats before
         self._stopping = False
@@ -77,7 +81,7 @@ class Supervisor:
     @property
     def finished(self) -> bool:
         """Whether everybody is gone, as it should be."""
-        return self._stopping and not self.roster.handles and not self._molds
+        return self._stopping and not self.roster.handles and not self._molds and not self._offloaders
 
     def start(self, now: float) -> None:
         """Order the first mold; the rest follows from what it reports."""
@@ -95,8 +99,9 @@ class Supervisor:
             for action in health.examine(self.roster, self._beats(), now, self._settings):
                 self._act(action, now)
         self._stacks.write_quiet(now)
+        self._offloaders.tick(now)
         self._molds.abort_late(now, self._settings.boot_seconds)
-        for generation in {handle.generation for handle in self._unforked(now)}:
+        for generation in self._unforked(now - self._settings.boot_seconds):
             self._molds.kill_idle(generation)
         if not self._stopping:
             self._generations.tend(now)
@@ -115,6 +120,7 @@ class Supervisor:
         else:
             yield from health.deadlines(self.roster, self._beats(), now, self._settings)
         yield from self._stacks.deadlines()
+        yield from self._offloaders.deadlines()
         yield from self._molds.deadlines(self._settings.boot_seconds)
         if not self._stopping:
             yield from planning.deadlines(self.roster, now)
@@ -150,6 +156,7 @@ class Supervisor:
         self._stopping = self.changed = True
         for handle in list(self.roster):
             self._kill(handle)
+        self._offloaders.kill_all()
         for mold in self._molds:
             mold.send_signal(signal.SIGKILL)
 
@@ -173,6 +180,8 @@ class Supervisor:
                 self._worker_gone(handle, status, now)
             elif mold is not None:
                 self._mold_gone(mold, status, now)
+            elif self._offloaders.reaped(pid, status):
+                self.changed = True
             else:
                 self._strangers[pid] = status
                 if len(self._strangers) > STRANGERS:
@@ -189,12 +198,13 @@ class Supervisor:
             self._boot_failed(str(mold), message)
         elif isinstance(message, Forked):
             self._forked(message, time.monotonic())
-        elif isinstance(message, NotForked):
+        elif isinstance(message, NotForked) and not self._offloaders.not_forked(message.serial, message.reason):
             self._not_forked(message, time.monotonic())
 
     def _mold_gone(self, mold: MoldHandle, status: int, now: float) -> None:
         self.changed = True
         expected = self._molds.remove(mold)
+        self._offloaders.mold_gone(mold.generation)
         for handle in [h for h in self.roster if h.pid is None and h.generation == mold.generation]:
             self._forget_worker(handle)  # ordered, and never forked
         if expected or self._stopping:
@@ -229,11 +239,15 @@ class Supervisor:
 
     def _forked(self, message: Forked, now: float) -> None:
         handle = self.roster.by_serial(message.serial)
+        status = self._strangers.pop(message.pid, None)
+        if self._offloaders.forked(message.serial, message.pid, now):
+            if status is not None:
+                self._offloaders.reaped(message.pid, status)
+            return
         if handle is None:
             _send_signal(message.pid, signal.SIGKILL)
             return
         handle.pid = message.pid
-        status = self._strangers.pop(message.pid, None)
         if status is not None:
             self._worker_gone(handle, status, now)
         elif handle.state is State.DRAINING:
@@ -248,10 +262,10 @@ class Supervisor:
             if not self._generations.proven and not self.roster.handles:
                 self._give_up()
 
-    def _unforked(self, now: float) -> list[WorkerHandle]:
-        """The workers that were ordered too long ago and are not forked yet."""
-        late = now - self._settings.boot_seconds
-        return [handle for handle in self.roster if handle.pid is None and handle.ordered_at <= late]
+    def _unforked(self, before: float) -> set[int]:
+        """The generations of what was ordered before that time and is not forked yet."""
+        late = {handle.generation for handle in self.roster if handle.pid is None and handle.ordered_at <= before}
+        return late.union(self._offloaders.unforked(before))
 
     def _hear_worker(self, link: WorkerLink) -> None:
         try:
@@ -275,8 +289,22 @@ class Supervisor:
             _log.info("%s is ready", handle)
         elif isinstance(message, BootFailed):
             self._boot_failed(str(handle), message)
+        elif isinstance(message, WantOffloader):
+            self._order_offloader(link, message.number, descriptors, now)
+        elif isinstance(message, EndOffloader):
+            self._offloaders.end(link.channel, message.number, message.grace, now)
         elif isinstance(message, Leave) and not self._stopping:
             self._retire(handle, "SIGTERM", now, self._settings.drain_seconds, hand_back=True)
+
+    def _order_offloader(self, link: WorkerLink, number: int, descriptors: list[int], now: float) -> None:
+        handle = link.handle
+        mold = self._molds.ready_for(handle.generation)
+        serial = self.roster.next_serial()
+        self._offloaders.add(serial, link.channel, number, handle.generation, now)
+        if mold is None or not mold.order_offloader(serial, handle.slot, descriptors):
+            self._offloaders.not_forked(serial, f"there is no mold of generation {handle.generation} to fork it from")
+        for descriptor in descriptors:
+            os.close(descriptor)
 
     def _retire(self, handle: WorkerHandle, reason: str, now: float, seconds: float, hand_back: bool) -> None:
         booting = handle.state is State.BOOTING
@@ -365,6 +393,7 @@ class Supervisor:
         """It is gone, or never was: what it did not read goes to others."""
         link = self._links.pop(handle.serial)
         self._unregister(link.channel)
+        self._offloaders.end_owned(link.channel, time.monotonic())
         self._stacks.forget(link.stacks)
         self._handout.dispatch(link.take_back())
         link.close()

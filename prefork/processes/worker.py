@@ -12,19 +12,32 @@ from typing import Final, NoReturn
 import uvloop
 
 from prefork.apps.application import Application
-from prefork.apps.failure import app_traceback
 from prefork.apps.load import load
 from prefork.errors import BootError, UsageError
 from prefork.http.access import AccessLog
 from prefork.http.connection import Connection
 from prefork.http.service import Service
-from prefork.messages import BootFailed, Drain, HandBack, Leave, Ready, ReopenLogs, Room, shorten
+from prefork.jobs.backends import make_backend
+from prefork.jobs.client import install
+from prefork.jobs.pool import Pool
+from prefork.jobs.spawner import ChannelSpawner
+from prefork.messages import (
+    BootFailed,
+    Drain,
+    HandBack,
+    Leave,
+    Ready,
+    ReopenLogs,
+    Room,
+    shorten,
+)
 from prefork.processes.start import WorkerStart
 from prefork.system import handoff, log, process
 from prefork.system.channel import Channel, ChannelClosed, adopt
 from prefork.system.handoff import Passed
 from prefork.system.lines import LineFile
 from prefork.system.scoreboard import ScoreboardWriter
+from prefork.system.tracebacks import app_traceback
 
 SHUTDOWN_SECONDS: Final = 2.0  # for the app's shutdown hooks, after the last connection
 ACCEPT_BATCH: Final = 16  # connections a worker takes from its own listener per turn of the loop (balance kernel)
@@ -81,6 +94,7 @@ class Worker:
     async def run(self) -> int:
         """Serve until drained. Returns the exit code; what the start-up hooks raise passes through."""
         self._loop = asyncio.get_running_loop()
+        self._pool = self._make_pool()
         await self._app.startup()
         self._service = Service(self._app.__call__, self._start.settings, self._board, self._access_log())
         if self._loop.get_task_factory() is None:
@@ -95,10 +109,19 @@ class Worker:
             self._loop.add_reader(self._listeners[index], self._accept_connections, index)
         # Ready comes last: the master counts a ready worker as capacity at once and may retire the one it replaces.
         self._channel.send(Ready())
-        self._loop.add_reader(self._channel.fileno(), self._read_orders)
         await self._done.wait()
         await self._shut_down()
         return 0
+
+    def _make_pool(self) -> Pool:
+        """Where this worker's jobs go: offloaders that the master has the mold fork."""
+        self._spawner = ChannelSpawner(self._channel, self._loop)
+        workers = self._start.mold.workers
+        pool = Pool(self._start.settings, lambda pool: make_backend(pool, self._spawner, workers))
+        install(pool)
+        self._loop.add_reader(self._channel.fileno(), self._read_orders)
+        pool.backend.start()
+        return pool
 
     def _access_log(self) -> AccessLog | None:
         if self._lines is None:
@@ -173,6 +196,8 @@ class Worker:
                     self._start.mold.log_file.reopen()
                     if self._lines is not None:
                         self._lines.reopen()
+                else:
+                    self._spawner.hear(order)
         except ChannelClosed:
             os._exit(1)  # the master is gone; the kernel is about to kill us anyway
 
@@ -188,11 +213,14 @@ class Worker:
         while self._take_connections():  # the last ones that were handed to us
             pass
         self._service.on_empty = self._finish_if_empty
+        self._pool.on_empty = self._service.report_empty
         self._service.drain(self._hand_back if order.hand_back else None)
         self._loop.call_later(order.seconds, self._cut)
 
     def _finish_if_empty(self) -> None:
-        if not self._arriving:
+        if self._pool.jobs:
+            pass  # of tasks that no request waits for; the pool tells when they are over
+        elif not self._arriving:
             self._done.set()
         else:
             self._loop.call_later(self._tick_seconds, self._service.report_empty)
@@ -210,5 +238,10 @@ class Worker:
             _log.warning("the app's shutdown hooks did not end within %g s", SHUTDOWN_SECONDS)
         except Exception:
             _log.exception("the app's shutdown hooks failed")
+        try:
+            async with asyncio.timeout(SHUTDOWN_SECONDS):
+                await self._pool.close()
+        except TimeoutError:
+            _log.warning("offloaders did not end within %g s and are ended", SHUTDOWN_SECONDS)
         if self._lines is not None:
             self._lines.close(SHUTDOWN_SECONDS)

@@ -12,6 +12,7 @@ GROUPS = {
     "connections": "Connections",
     "http": "HTTP limits",
     "app": "Application",
+    "offload": "Offload",
     "logging": "Logging and readiness",
 }
 
@@ -151,6 +152,96 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 40
     app_dir: Annotated[str, Meta(min_length=1), about("app", "Folder the app is imported from.")] = "."
     debug: Annotated[bool, about("app", "Show tracebacks in responses. Never on a public server.")] = False
+
+    offload_timeout_seconds: Annotated[
+        float,
+        Meta(ge=0, le=LONGEST),
+        about(
+            "offload", "How long a job may take, from submission to result; then it is ended. 0: no limit.", "seconds"
+        ),
+    ] = 30.0
+    offload_grace_seconds: Annotated[
+        float,
+        Meta(ge=0, le=LONGEST),
+        about(
+            "offload", "Time between SIGTERM and SIGKILL for a job that is ended, and its child processes.", "seconds"
+        ),
+    ] = 1.0
+    offload_retries: Annotated[
+        int,
+        Meta(ge=0, le=100),
+        about("offload", "How often an idempotent job is tried again when its process died; never after two deaths."),
+    ] = 0
+    offload_idempotent: Annotated[
+        bool, about("offload", "Whether jobs that do not say may be run twice. Only such jobs are tried again.")
+    ] = False
+    offload_priority: Annotated[
+        int,
+        Meta(ge=-1000, le=1000),
+        about("offload", "Of jobs that wait, the one with the highest priority runs first."),
+    ] = 0
+    offload_memory: Annotated[
+        int,
+        Meta(ge=0, le=TIB),
+        about(
+            "offload",
+            "Address space a job may take beyond what its process had before (RLIMIT_AS). 0: no limit.",
+            "bytes",
+        ),
+    ] = 0
+    offload_cpu_seconds: Annotated[
+        float,
+        Meta(ge=0, le=LONGEST),
+        about("offload", "CPU time a job may use, rounded up to whole seconds (RLIMIT_CPU). 0: no limit.", "seconds"),
+    ] = 0.0
+    offload_nice: Annotated[
+        int,
+        Meta(ge=0, le=19),
+        about("offload", "Niceness of jobs (nice(2)): 0 competes with the workers, 19 yields to everybody."),
+    ] = 5
+    offload_min: Annotated[
+        int, Meta(ge=0, le=1024), about("offload", "Offloaders that each worker keeps, also when they are idle.")
+    ] = 0
+    offload_max: Annotated[
+        Annotated[int, Meta(ge=1, le=1024)] | Literal["auto"],
+        about("offload", "Most offloaders of each worker. auto: CPUs divided by workers, at least 1."),
+    ] = "auto"
+    offload_idle_seconds: Annotated[
+        float,
+        Meta(gt=0, le=LONGEST),
+        about("offload", "How long an offloader beyond the minimum may be idle before it ends.", "seconds"),
+    ] = 60.0
+    offload_queue: Annotated[
+        int,
+        Meta(ge=0, le=1_000_000),
+        about("offload", "Most jobs that wait in each worker; beyond it QueueFull (503)."),
+    ] = 64
+    offload_wait_seconds: Annotated[
+        float,
+        Meta(gt=0, le=LONGEST),
+        about("offload", "Longest estimated wait a job is accepted for; beyond it QueueFull (503).", "seconds"),
+    ] = 10.0
+    offload_max_jobs: Annotated[
+        int, Meta(ge=0), about("offload", "An offloader is replaced after so many jobs. 0: never.")
+    ] = 0
+    offload_max_rss: Annotated[
+        int,
+        Meta(ge=0, le=TIB),
+        about("offload", "An offloader that holds more memory than this after a job is replaced. 0: never.", "bytes"),
+    ] = 0
+    offload_arena: Annotated[
+        int,
+        Meta(ge=MIB, le=TIB),
+        about("offload", "Most bytes of a job's arguments, and of its result, in shared memory.", "bytes"),
+    ] = 512 * MIB
+    offload_backend: Annotated[
+        Literal["local", "dask"],
+        about("offload", "Where jobs run: in processes of this machine, or on a Dask cluster."),
+    ] = "local"
+    offload_address: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        about("offload", "Address of the Dask scheduler, such as tcp://scheduler:8786."),
+    ] = None
 
     log_format: Annotated[Literal["text", "json"], about("logging", "Form of log lines.")] = "text"
     log_level: Annotated[

@@ -26,6 +26,18 @@ def oom_kills(root: Path = ROOT, membership: str | None = None) -> int:
     return 0
 
 
+class OomKills:
+    """Remembers how often the kernel has killed for lack of memory, to tell whether it did again."""
+
+    def __init__(self) -> None:
+        self._seen = oom_kills()
+
+    def more(self) -> bool:
+        """Whether it did since the last call."""
+        seen, self._seen = self._seen, oom_kills()
+        return self._seen > seen
+
+
 def _folders(controller: str, root: Path, membership: str | None) -> Iterator[Path]:
     """Our group's folders, innermost first: a limit may stand on any level (cgroups(7))."""
     lines = _lines(Path("/proc/self/cgroup")) if membership is None else membership.splitlines()

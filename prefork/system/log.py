@@ -16,6 +16,7 @@ PIPE_BYTES: Final = 4096  # PIPE_BUF, pipe(7): what goes into a pipe as one piec
 _STANDARD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 _identity: dict[str, object] = {"role": "master"}
+_work: tuple[int | None, str | None] = (None, None)  # job and request
 
 
 def identify(role: str, slot: int | None = None, generation: int | None = None) -> None:
@@ -26,6 +27,12 @@ def identify(role: str, slot: int | None = None, generation: int | None = None) 
         _identity["slot"] = slot
     if generation is not None:
         _identity["generation"] = generation
+
+
+def working_on(job: int | None, request: str | None) -> None:
+    """Say which job this process runs, and for which request; every line it logs meanwhile carries both."""
+    global _work
+    _work = (job, request)
 
 
 def title(role: str, slot: int | None = None, generation: int | None = None) -> str:
@@ -39,15 +46,19 @@ def title(role: str, slot: int | None = None, generation: int | None = None) -> 
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-01-31 12:00:00.123 warning worker 0 g1 [123] prefork: message`"""
+    """`2026-01-31 12:00:00.123 warning worker 0 g1 [123] prefork: message`
+
+    In a job: `… offloader 0 g1 [123] job 17 request 8f2c… app.reports: message`
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         who = title(str(_identity["role"]), _number("slot"), _number("generation")).removeprefix("prefork ")
+        work = "".join(f" {key} {value}" for key, value in _working_on().items())
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        who = f"{record.levelname.lower():7} {who} [{os.getpid()}]"
+        who = f"{record.levelname.lower():7} {who} [{os.getpid()}]{work}"
         return f"{when}.{int(record.msecs):03d} {who} {record.name}: {_escape(text)}"
 
 
@@ -59,6 +70,7 @@ class JsonFormatter(logging.Formatter):
             "time": _iso(record.created),
             "level": record.levelname.lower(),
             **_identity,
+            **_working_on(),
             "pid": os.getpid(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -156,6 +168,10 @@ def reopen_log(path: str, descriptor: int, standard: int) -> int:
         return descriptor
     os.close(descriptor)
     return fresh
+
+
+def _working_on() -> dict[str, object]:
+    return {key: value for key, value in zip(("job", "request"), _work, strict=True) if value is not None}
 
 
 def _number(key: str) -> int | None:

@@ -22,6 +22,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
+_KILL_ROUNDS: Final = 100  # each ends a generation of children; who forks faster than that is ended from outside
+
 STACKS_SIGNAL: Final = signal.SIGRTMIN + 1  # dumps all Python stacks; apps rarely use the real-time signals
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -107,6 +109,19 @@ def watch_stacks(descriptor: int) -> None:
     faulthandler.register(STACKS_SIGNAL, file=descriptor, all_threads=True, chain=False)
 
 
+def watch_end(descriptor: int) -> None:
+    """As `watch_stacks`, and before the signals that end an offloader do: SIGTERM, and SIGXCPU for too much CPU."""
+    watch_stacks(descriptor)
+    for number in (signal.SIGTERM, signal.SIGXCPU):
+        faulthandler.register(number, file=descriptor, all_threads=True, chain=True)
+
+
+def lead_group() -> None:
+    """Become the leader of a process group of our own (setpgid(2)), unless the one who forked us has seen to it."""
+    if os.getpgid(0) != os.getpid():
+        os.setpgid(0, 0)
+
+
 def reseed() -> None:
     """Give this process random numbers of its own, also from NumPy's global generator."""
     random.seed()
@@ -156,3 +171,60 @@ def exit_words(status: int) -> str:
         except ValueError:
             return f"signal {number}"
     return f"exit status {os.waitstatus_to_exitcode(status)}"
+
+
+def end_group(leader: int, number: int) -> bool:
+    """Send a signal to a process group (kill(2)); 0 only looks. False when it has no members (any more)."""
+    try:
+        os.killpg(leader, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def has_children() -> bool:
+    """Whether this process has children, zombies among them. One system call."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def children() -> set[int]:
+    """The pids of our children, zombies among them (proc(5), /proc/pid/task/tid/children)."""
+    found: set[int] = set()
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/children") as file:
+            found.update(map(int, file.read().split()))
+    return found
+
+
+def kill_children(spare: Iterable[int] = ()) -> None:
+    """Kill our children and what they leave to us, a subreaper, until none but `spare` is left."""
+    spared = set(spare)
+    for _ in range(_KILL_ROUNDS):
+        victims = children() - spared
+        if not victims:
+            return
+        for victim in victims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+        for victim in victims:
+            with contextlib.suppress(ChildProcessError):  # reaped by code of the job
+                os.waitpid(victim, 0)
+
+
+def resident_bytes() -> int:
+    """Memory this process holds (proc(5), statm)."""
+    return _statm(1)
+
+
+def address_space_bytes() -> int:
+    """Address space this process has mapped (proc(5), statm): what RLIMIT_AS limits."""
+    return _statm(0)
+
+
+def _statm(field: int) -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[field]) * resource.getpagesize()

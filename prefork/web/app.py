@@ -7,13 +7,18 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from prefork.errors import Disconnected
+from prefork.jobs import references
+from prefork.jobs.hooks import on_offload_start, on_offload_stop
+from prefork.jobs.options import Offload
+from prefork.jobs.references import name_of
 from prefork.web.failures import log_failure
 from prefork.web.handlers import check_handler, endpoint, is_async
 from prefork.web.http_error import HTTPError
 from prefork.web.lifespan import Hook, Lifespan
-from prefork.web.recovery import ExceptionHandlers, status_of
+from prefork.web.offloaded import offloaded
+from prefork.web.recovery import ExceptionHandlers, as_http_error, status_of
 from prefork.web.request import Request
-from prefork.web.response import Response, as_response, name_of
+from prefork.web.response import Response, as_response
 from prefork.web.routing import Route, Router, allow_field, parse_pattern, split_path
 
 CallNext = Callable[[Request], Awaitable[Response]]
@@ -37,6 +42,7 @@ class App:
         self._mounts: list[tuple[tuple[str, ...], App]] = []  # the longest prefix first
         self._middleware: list[Middleware] = []  # the innermost first
         self._exception_handlers = ExceptionHandlers()
+        self._offloaded: list[Callable[..., Any]] = []  # handlers that run as jobs
         self._lifespan = lifespan
         self._on_startup: list[Hook] = []
         self._on_shutdown: list[Hook] = []
@@ -48,38 +54,52 @@ class App:
 
     # -- defining
 
-    def route(self, path: str, methods: Iterable[str] = ("GET",), *, max_body: int | None = None) -> Callable[[H], H]:
+    def route(
+        self,
+        path: str,
+        methods: Iterable[str] = ("GET",),
+        *,
+        max_body: int | None = None,
+        offload: bool | Offload = False,
+    ) -> Callable[[H], H]:
         """Serve `path` with the decorated handler. `max_body` in bytes replaces the setting for this route.
+
+        With `offload`, the handler is a plain def, or a generator, that runs in an offloader: right for what computes.
 
         Parameters are whole segments: `{name}`, `{id:int}`, `{x:float}`, `{key:uuid}`, `{rest:path}`. GET answers
         HEAD too. Raises ValueError for a bad path or a route that exists, TypeError for what is no handler.
         """
 
         def add(handler: H) -> H:
-            self._router.add(path, methods, Route(endpoint(handler, "request"), handler, max_body))
+            if offload:
+                run = offloaded(handler, Offload() if offload is True else offload)
+                self._offloaded.append(handler)
+            else:
+                run = endpoint(handler, "request")
+            self._router.add(path, methods, Route(run, handler, max_body))
             return handler
 
         return add
 
-    def get(self, path: str, *, max_body: int | None = None) -> Callable[[H], H]:
+    def get(self, path: str, *, max_body: int | None = None, offload: bool | Offload = False) -> Callable[[H], H]:
         """`route` for GET (and HEAD)."""
-        return self.route(path, ("GET",), max_body=max_body)
+        return self.route(path, ("GET",), max_body=max_body, offload=offload)
 
-    def post(self, path: str, *, max_body: int | None = None) -> Callable[[H], H]:
+    def post(self, path: str, *, max_body: int | None = None, offload: bool | Offload = False) -> Callable[[H], H]:
         """`route` for POST."""
-        return self.route(path, ("POST",), max_body=max_body)
+        return self.route(path, ("POST",), max_body=max_body, offload=offload)
 
-    def put(self, path: str, *, max_body: int | None = None) -> Callable[[H], H]:
+    def put(self, path: str, *, max_body: int | None = None, offload: bool | Offload = False) -> Callable[[H], H]:
         """`route` for PUT."""
-        return self.route(path, ("PUT",), max_body=max_body)
+        return self.route(path, ("PUT",), max_body=max_body, offload=offload)
 
-    def patch(self, path: str, *, max_body: int | None = None) -> Callable[[H], H]:
+    def patch(self, path: str, *, max_body: int | None = None, offload: bool | Offload = False) -> Callable[[H], H]:
         """`route` for PATCH."""
-        return self.route(path, ("PATCH",), max_body=max_body)
+        return self.route(path, ("PATCH",), max_body=max_body, offload=offload)
 
-    def delete(self, path: str, *, max_body: int | None = None) -> Callable[[H], H]:
+    def delete(self, path: str, *, max_body: int | None = None, offload: bool | Offload = False) -> Callable[[H], H]:
         """`route` for DELETE."""
-        return self.route(path, ("DELETE",), max_body=max_body)
+        return self.route(path, ("DELETE",), max_body=max_body, offload=offload)
 
     def mount(self, prefix: str, app: "App") -> None:
         """Let `app` serve every path below `prefix` that has no route here; it sees the path without the prefix.
@@ -136,10 +156,21 @@ class App:
         self._on_shutdown.append(hook)
         return hook
 
+    def on_offload_start(self, hook: H) -> H:
+        """See `prefork.on_offload_start`."""
+        return on_offload_start(hook)
+
+    def on_offload_stop(self, hook: H) -> H:
+        """See `prefork.on_offload_stop`."""
+        return on_offload_stop(hook)
+
     # -- serving: apps/native.py calls these
 
     async def startup(self) -> None:
-        """Start this app, then what is mounted in it. Raises what its hooks raise, after undoing what was started."""
+        """Start this app, then what is mounted in it. Raises what its hooks raise, after undoing what was started, and
+        Unsendable for an offloaded handler that an offloader would not find."""
+        for handler in (handler for app in self._family() for handler in app._offloaded):
+            references.check(handler)
         for app in self._family():
             context = None if app._lifespan is None else app._lifespan(app)
             lifespan = Lifespan(context, app._on_startup, app._on_shutdown)
@@ -197,8 +228,9 @@ class App:
         if found is None:
             found = next(filter(None, (handlers.by_status(status or 500) for handlers in closest_first)), None)
             if found is None:
-                if isinstance(error, HTTPError):
-                    return error.response()
+                answer = as_http_error(error)
+                if answer is not None:
+                    return answer.response()
                 raise error
             if status is None:
                 log_failure(request, error)
@@ -231,6 +263,15 @@ class App:
             return await self.run(request, route)
         finally:
             request._apps, request._mount_path = apps, mount_path
+
+    def mounted_at(self, path: str) -> "tuple[App, ...]":
+        """The apps on the way to what is mounted at `path` below this one, this one first."""
+        segments = tuple(path[1:].split("/")) if path else ()
+        for prefix, app in self._mounts:
+            if prefix and segments[: len(prefix)] == prefix:
+                rest = "".join("/" + segment for segment in segments[len(prefix) :])
+                return (self, *app.mounted_at(rest))
+        return (self,)
 
     def _family(self) -> "list[App]":
         """This app and all that is mounted below it, each once."""

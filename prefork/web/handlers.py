@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from prefork.jobs.references import name_of
 from prefork.web.request import Request
-from prefork.web.response import name_of
 from prefork.web.routing import Endpoint
 
 
@@ -19,14 +19,14 @@ def endpoint(handler: object, *parameters: str) -> Endpoint:
     return _in_thread(checked)
 
 
-def check_handler(handler: object, *parameters: str) -> Callable[..., Any]:
+def check_handler(handler: object, *parameters: str, generators: bool = False) -> Callable[..., Any]:
     """The handler, if it can be called with `parameters`. Raises TypeError that says what is wrong."""
     if inspect.isclass(handler):
         raise TypeError(f"handler {name_of(handler)} is a class; pass a function or an instance")
     if not callable(handler):
         raise TypeError(f"a handler is a function, not {type(handler).__qualname__}")
     name = name_of(handler)
-    if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+    if inspect.isasyncgenfunction(handler) or (inspect.isgeneratorfunction(handler) and not generators):
         raise TypeError(f"handler {name} is a generator; return StreamingResponse or EventStream of one instead")
     try:
         inspect.signature(handler).bind(*parameters)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
+from prefork.jobs.references import name_of
 from prefork.web.failures import logger
-from prefork.web.response import name_of
 
 Hook = Callable[[], Any]
 

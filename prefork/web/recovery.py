@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from prefork.errors import PreforkError, RequestError
+from prefork.errors import PreforkError, QueueFull, RequestError, Timeout
+from prefork.jobs.references import name_of
 from prefork.web.handlers import endpoint
 from prefork.web.http_error import HTTPError
-from prefork.web.response import name_of
 from prefork.web.routing import Endpoint
 
 
@@ -59,4 +59,13 @@ class ExceptionHandlers:
 
 def status_of(error: Exception) -> int | None:
     """The status an error asks for; None if it is a fault, which nobody expected."""
-    return error.status if isinstance(error, HTTPError | RequestError) else None
+    return error.status if isinstance(error, HTTPError | RequestError | QueueFull | Timeout) else None
+
+
+def as_http_error(error: BaseException) -> HTTPError | None:
+    """The error as an answer, where it is one: 503 for a job that was refused, 504 for one that took too long."""
+    if isinstance(error, QueueFull):
+        return HTTPError(error.status, headers={"retry-after": str(error.retry_after)})
+    if isinstance(error, Timeout):
+        return HTTPError(error.status)
+    return error if isinstance(error, HTTPError) else None

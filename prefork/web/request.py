@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from prefork.jobs.runner import offloaded
 from prefork.web.cookies import parse_cookies
 from prefork.web.exchange import Exchange
 from prefork.web.headers import Headers
@@ -74,6 +75,21 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path}>"
+
+    def carried(
+        self,
+        body: bytes,
+        id: str,
+        path_params: dict[str, Any],
+        mount_path: str,
+        state: SimpleNamespace,
+        root: "App | None",
+    ) -> None:
+        """Fill in what came along to an offloader; `root` is the app this request was sent to."""
+        self._body, self._id, self._path_params, self._state = body, id, path_params, state
+        self._mount_path = mount_path
+        if root is not None:
+            self._apps = root.mounted_at(mount_path)
 
     @property
     def method(self) -> str:
@@ -251,13 +267,16 @@ class Request:
             return self._form
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """From a plain `def` handler: run a coroutine on the event loop and wait for its result.
+        """From a plain `def` handler: run a coroutine on the event loop and wait for its result. In an offloader,
+        where there is none, it gets one of its own.
 
         `data = request.wait(request.json())`. Raises what the coroutine raises; RuntimeError outside such a handler.
         """
         try:
             loop = self._loop
         except AttributeError:
+            if offloaded():
+                return asyncio.run(coroutine)
             coroutine.close()
             raise RuntimeError("request.wait() is for plain def handlers; in async def, use await") from None
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result()

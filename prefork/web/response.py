@@ -8,6 +8,7 @@ from urllib.parse import quote
 import msgspec
 
 from prefork.errors import ResponseError
+from prefork.jobs.references import name_of
 from prefork.web.cookies import LONG_AGO, SameSite, format_cookie
 from prefork.web.exchange import Exchange
 from prefork.web.headers import FieldTuple, HeaderInput, ResponseHeaders, encode_field, encode_headers
@@ -166,12 +167,6 @@ def as_response(result: object, handler: Callable[..., object]) -> Response:
             f"{name_of(handler)} returned {type(result).__qualname__}, which is no Response, str, bytes, None or JSON"
             f" value: {error}"
         ) from None
-
-
-def name_of(handler: Callable[..., object]) -> str:
-    """`module.qualified_name` of a handler, for log lines and error messages."""
-    named = handler if hasattr(handler, "__qualname__") else type(handler)
-    return f"{named.__module__}.{named.__qualname__}"
 
 
 def with_charset(content_type: str) -> str:

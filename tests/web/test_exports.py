@@ -7,11 +7,16 @@ import pytest
 
 import prefork
 from prefork import web
+from prefork.jobs import client, hooks, job, options
+
+JOBS = {"Job": job, "Progress": job, "Offload": options, "offload": client} | dict.fromkeys(
+    ("on_offload_start", "on_offload_stop"), hooks
+)
 
 
-def test_every_export_is_the_one_of_the_framework() -> None:
+def test_every_export_is_the_one_of_the_framework_or_of_jobs() -> None:
     for name in set(prefork.__all__) - {"__version__"}:
-        assert getattr(prefork, name) is getattr(web, name)
+        assert getattr(prefork, name) is getattr(JOBS.get(name, web), name)
 
 
 def test_unknown_name_is_an_attribute_error() -> None:

@@ -1,4 +1,4 @@
-"""Why an app could not start, told from where its own code begins."""
+"""Tell an error from where the app's own code begins."""
 
 import asyncio
 import importlib

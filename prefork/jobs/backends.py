@@ -1,0 +1,22 @@
+"""Choose where jobs run, as the settings say."""
+
+from prefork.errors import UsageError
+from prefork.jobs.local import LocalBackend, Spawner
+from prefork.jobs.pool import Backend, Pool
+from prefork.settings import Settings
+from prefork.system import cgroup
+
+
+def make_backend(pool: Pool, spawner: Spawner, workers: int) -> Backend:
+    """The backend of a pool that is one of `workers` on this machine. Raises UsageError."""
+    settings = pool.settings
+    if settings.offload_backend == "dask":
+        raise UsageError("offload_backend = dask is not built yet")
+    return LocalBackend(pool, spawner, processes(settings, workers))
+
+
+def processes(settings: Settings, workers: int) -> int:
+    """The most offloaders of one of `workers`."""
+    if settings.offload_max == "auto":
+        return max(1, cgroup.usable_cpus() // workers)
+    return settings.offload_max

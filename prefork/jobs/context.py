@@ -1,0 +1,55 @@
+"""What travels along with a job: the id of the request it belongs to, and the context variables the app has named."""
+
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Final, Protocol
+
+from prefork.errors import Unsendable
+
+
+class Origin(Protocol):
+    """What a job was submitted for: a request."""
+
+    @property
+    def id(self) -> str: ...
+
+
+origin: Final[ContextVar[Origin | None]] = ContextVar("prefork.origin", default=None)
+
+_carried: Final[dict[str, ContextVar[Any]]] = {}
+
+
+def carry(*variables: ContextVar[Any]) -> None:
+    """Let jobs see these context variables with the values they had when the job was submitted.
+
+    Call it where the variables are defined, at the top level of a module. Raises ValueError when another variable of
+    that name is carried already.
+    """
+    for variable in variables:
+        if _carried.setdefault(variable.name, variable) is not variable:
+            raise ValueError(f"another context variable named {variable.name!r} is carried already")
+
+
+def collect() -> tuple[str | None, dict[str, Any]] | None:
+    """The id of the current request and the values of the carried variables; None when there is nothing."""
+    request = origin.get()
+    values: dict[str, Any] = {}
+    if _carried:
+        now = copy_context()
+        values = {name: now[variable] for name, variable in _carried.items() if variable in now}
+    if request is None and not values:
+        return None
+    return (None if request is None else request.id), values
+
+
+def make(values: dict[str, Any]) -> Context:
+    """A context in which the carried variables have these values. Raises Unsendable for one that is not known here."""
+    context = Context()
+    for name, value in values.items():
+        variable = _carried.get(name)
+        if variable is None:
+            raise Unsendable(
+                f"context variable {name!r} is not known in the offloader: call carry() where it is defined, at the "
+                "top level of a module that the job's function is in, or imports"
+            )
+        context.run(variable.set, value)
+    return context

@@ -1,0 +1,129 @@
+"""The worker's record of an offloader: its channel, the jobs it was given, its arenas."""
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+from prefork.jobs import wire
+from prefork.jobs.arena import ArenaWriter
+from prefork.jobs.job import Job
+from prefork.jobs.wire import HEADER, Header
+from prefork.system.channel import seqpacket_pair
+
+STACK_BYTES: Final = 32 * 1024
+_BELOW: Final = ("in call_job", "in run_offloader")  # frames from here on are ours
+
+
+class OffloaderHandle:
+    """What was reported of one offloader, and what it was given. Its own end of the channel is kept too: what it has
+    not read, we can take back. A message is read whole by one of us, so each job is run by one process, once."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.pid: int | None = None  # None until it is forked
+        self.ready = False
+        self.boot_error = ""
+        self.reading = False  # the event loop watches its channel
+        self.given: dict[int, Job] = {}  # sent and not answered, by number, in order
+        self.alone = False  # what it was given shall have nothing behind it: large, or a stream
+        self.loading: Job | None = None  # its arguments are on their way into the arena
+        self.copying = False  # a thread copies to or from an arena: what it says next must not overtake that
+        self.paused = False  # the items it sends are not wanted now
+        self.when_copied: Callable[[], None] | None = None  # it is gone, but a copy still needs our descriptors
+        self.nice = 0
+        self.idle_since = 0.0
+        self.leaving = False  # it ends by itself, or is being ended
+        self.shrunk = True
+        self.arena: ArenaWriter | None = None
+        self.results: int | None = None  # descriptor of its arena
+        self.end, self.far = seqpacket_pair()
+        self.far.setblocking(True)  # the flag is its own too; we read with MSG_DONTWAIT
+        self.stacks = os.memfd_create("prefork-stacks", os.MFD_CLOEXEC)
+
+    def __str__(self) -> str:
+        return f"offloader {self.number} (pid {self.pid})"
+
+    @property
+    def idle(self) -> bool:
+        return self.ready and not self.given and not self.leaving and not self.copying
+
+    def send(self, job: Job) -> bool:
+        """Give it a job whose payload is in the message. False when it takes none now."""
+        head = HEADER.pack(wire.JOB, 0, 0, job.number, 0.0, 0)
+        return self._send(head + job.payload.pickle)
+
+    def send_loaded(self, job: Job) -> bool:
+        """Give it a job whose payload is in the arena."""
+        arena = self.arena
+        assert arena is not None
+        flags = wire.IN_ARENA if arena.shared else wire.IN_ARENA | wire.NEW_ARENA
+        head = HEADER.pack(wire.JOB, flags, 1 + len(job.payload.buffers), job.number, 0.0, arena.bytes)
+        sent = self._send(head, None if arena.shared else arena.descriptor)
+        arena.shared = arena.shared or sent
+        return sent
+
+    def send_read(self) -> bool:
+        """Its arena has been read."""
+        return self._send(HEADER.pack(wire.READ, 0, 0, 0, 0.0, 0))
+
+    def take_back(self, room: bytearray) -> list[Job]:
+        """The jobs it has not begun; they are ours again."""
+        taken = []
+        while True:
+            try:
+                length, descriptor = wire.receive(self.far, room, wire.NOW)
+            except OSError:  # nothing there
+                break
+            if not length:
+                break
+            if descriptor is not None:
+                os.close(descriptor)
+                if self.arena is not None:
+                    self.arena.shared = False
+            job = self.given.pop(Header(*HEADER.unpack_from(room)).number, None)
+            if job is not None:
+                taken.append(job)
+        return taken
+
+    def forget_arena(self) -> None:
+        """A job still refers to it: the next one gets another."""
+        if self.arena is not None:
+            self.arena.close()
+            self.arena = None
+
+    def shrink(self) -> None:
+        """Give back the memory of its arenas."""
+        if self.arena is not None:
+            self.arena.shrink()
+        if self.results is not None:
+            os.ftruncate(self.results, 0)
+        self.shrunk = True
+
+    def stack(self) -> str:
+        """What Python was doing when it died, if faulthandler could tell; only the app's frames."""
+        size = os.fstat(self.stacks).st_size
+        text = os.pread(self.stacks, STACK_BYTES, max(0, size - STACK_BYTES)).decode("utf-8", "replace")
+        lines: list[str] = []
+        below = False
+        for line in text.splitlines():
+            ours = line.endswith(_BELOW)
+            below = line.startswith("  File ") and (below or ours)
+            if not below and not line.startswith("Extension modules:"):
+                lines.append(line)
+        return "\n".join(lines).strip()
+
+    def close(self) -> None:
+        """It is gone."""
+        self.end.close()
+        self.far.close()
+        os.close(self.stacks)
+        self.forget_arena()
+        if self.results is not None:
+            os.close(self.results)
+
+    def _send(self, message: bytes, descriptor: int | None = None) -> bool:
+        try:
+            wire.send(self.end, message, descriptor)
+        except OSError:  # it is full or gone
+            return False
+        return True

@@ -1,0 +1,148 @@
+"""Turn arguments and results into bytes and large buffers, and back (pickle protocol 5, PEP 574).
+
+A buffer from BIG_BYTES up is kept apart: it is written to shared memory once, and its reader sees it there.
+"""
+
+import pickle
+from collections.abc import Callable, Iterable, Sequence
+from types import NoneType
+from typing import Any, Final, NamedTuple
+
+from prefork.errors import Unsendable
+
+BIG_BYTES: Final = 64 * 1024  # smaller ones are cheaper to copy into the message
+
+_SCALARS: Final = frozenset((NoneType, bool, int, float))
+_UNPICKLABLE = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError, NotImplementedError)
+
+
+class Payload(NamedTuple):
+    """A pickle and the buffers that belong to it, in order. The buffers are the sender's own memory, not copies."""
+
+    pickle: bytes
+    buffers: Sequence[memoryview]
+
+    @property
+    def big(self) -> bool:
+        """Whether it goes through shared memory."""
+        return bool(self.buffers) or len(self.pickle) >= BIG_BYTES
+
+
+def encode(value: Any) -> Payload:
+    """Raises what pickle raises for what it cannot take: PicklingError, TypeError, AttributeError and others."""
+    if type(value) in _SCALARS:
+        return Payload(pickle.dumps(value, 5), ())
+    buffers: list[memoryview] = []
+
+    def keep(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < BIG_BYTES:
+            return True  # into the pickle
+        buffers.append(raw)
+        return False
+
+    return Payload(pickle.dumps(value, 5, buffer_callback=keep), buffers)
+
+
+def decode(stream: bytes | memoryview, buffers: Iterable[Any] = ()) -> Any:
+    """The value. Raises whatever its classes raise when they are made anew."""
+    return pickle.loads(stream, buffers=buffers)
+
+
+def wrap(value: Any) -> Any:
+    """The value as it is pickled best: bytes, bytearray and memoryview as buffers, if they are large.
+
+    Looks at the value and at the items of a plain list, tuple or dict; deeper ones are copied once more.
+    """
+    kind = type(value)
+    if kind is tuple or kind is list:
+        for item in value:
+            if type(item) in _BUFFERS:
+                return kind(_wrap_buffer(item) for item in value)
+    elif kind is dict:
+        if any(type(item) in _BUFFERS for item in value.values()):
+            return {key: _wrap_buffer(item) for key, item in value.items()}
+    elif kind in _BUFFERS:
+        return _wrap_buffer(value)
+    return value
+
+
+class Buffer:
+    """Pickles as bytes, bytearray or memoryview, by way of a buffer that can be kept apart."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bytes | bytearray | memoryview) -> None:
+        self._value = value
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        value = self._value
+        if isinstance(value, memoryview):
+            return _view, (pickle.PickleBuffer(value), value.format, value.shape)
+        return type(value), (pickle.PickleBuffer(value),)
+
+
+def _view(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryview:
+    view = memoryview(buffer).cast("B")
+    return view.cast(form, shape) if view.nbytes else view  # type: ignore[call-overload]
+
+
+_BUFFERS: Final = frozenset((bytes, bytearray, memoryview))
+
+
+def _wrap_buffer(value: Any) -> Any:
+    kind = type(value)
+    if kind is memoryview:
+        return Buffer(value if value.c_contiguous else memoryview(value.tobytes()).cast("B"))
+    return Buffer(value) if kind in _BUFFERS and len(value) >= BIG_BYTES else value
+
+
+def encode_call(
+    function: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], about: Any
+) -> Payload:
+    """A call as a payload. Raises Unsendable that names the argument which cannot be sent."""
+    try:
+        return encode((function, wrap(args), wrap(kwargs) if kwargs else kwargs, about))
+    except _UNPICKLABLE as error:
+        reason = f"{name}: the call cannot be pickled: {_words(error)}"
+        for label, argument in [
+            *((f"argument {index}", argument) for index, argument in enumerate(args, 1)),
+            *((f"argument {key!r}", argument) for key, argument in kwargs.items()),
+            ("the function", function),
+        ]:
+            wrong = why_not(argument)
+            if wrong is not None:
+                reason = (
+                    f"{name}: {label}, of type {_type_name(argument)}, cannot be pickled: {wrong}; pass plain data, or "
+                    "what the job needs to make it itself"
+                )
+                break
+        raise Unsendable(reason) from None
+
+
+def encode_result(value: Any, name: str) -> Payload:
+    """A result as a payload. Raises Unsendable that names the function and the type."""
+    try:
+        return encode(wrap(value))
+    except _UNPICKLABLE as error:
+        raise Unsendable(
+            f"{name} returned {_type_name(value)}, which cannot be pickled: {_words(error)}; return plain data"
+        ) from None
+
+
+def why_not(value: Any) -> str | None:
+    """Why a value cannot be sent; None when it can."""
+    try:
+        encode(wrap((value,)))
+    except _UNPICKLABLE as error:
+        return _words(error)
+    return None
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,235 @@
+"""A worker's jobs: which are accepted, when each runs, how each ends. Where they run is a backend's business."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from math import inf
+from typing import Any, Final, Protocol
+
+from prefork.core.job import Event, State
+from prefork.core.queue import JobQueue, may_retry, retry_after
+from prefork.errors import Cancelled, Crashed, OffloadError, QueueFull, Timeout
+from prefork.jobs import context, references, runner
+from prefork.jobs.job import Job, Progress
+from prefork.jobs.options import Terms
+from prefork.jobs.payload import encode_call
+from prefork.settings import Settings
+
+QUIET_SECONDS: Final = 10.0  # between two lines that say the queue is full
+
+_log = logging.getLogger("prefork.offload")
+
+
+class Backend(Protocol):
+    """Where jobs run. It takes them with `Pool.take` and says how they end; all on the pool's loop."""
+
+    processes: int  # jobs it can run at once
+
+    def start(self) -> None:
+        """Do what can be done before the first job."""
+
+    def wake(self) -> None:
+        """Jobs wait: take those that can run."""
+
+    def end(self, job: Job) -> None:
+        """A job that was taken is over, by its deadline or because nobody wants it. Stop it as well as you can."""
+
+    def pause(self, job: Job) -> None:
+        """Its items come faster than they are read."""
+
+    def resume(self, job: Job) -> None:
+        """They are wanted again."""
+
+    async def close(self) -> None:
+        """Let everything go, in order. Nothing runs any more."""
+
+
+class Pool:
+    """The jobs of one event loop."""
+
+    def __init__(self, settings: Settings, make_backend: Callable[["Pool"], Backend]) -> None:
+        self.settings = settings
+        self.loop = asyncio.get_running_loop()
+        self.backend = make_backend(self)
+        self.queue: JobQueue[Job] = JobQueue(
+            settings.offload_queue, settings.offload_wait_seconds, self.backend.processes
+        )
+        self.jobs: dict[int, Job] = {}  # that are not over, by number
+        self.on_empty: Callable[[], None] | None = None
+        self._number = 0
+        self._closed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = inf
+        self._refused = 0
+        self._refused_said_at = -inf
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        terms: Terms,
+        stream: bool = False,
+    ) -> Job:
+        """Accept a job. Raises QueueFull, Unsendable, OffloadError."""
+        name = references.check(references.subject(function, args))
+        if self._closed:
+            raise OffloadError(f"{name}: the server stops; no more jobs are accepted")
+        self._refuse_if_full(name, terms.priority)
+        payload = encode_call(function, name, args, kwargs, self._about(terms))
+        self._number += 1
+        deadline = self.loop.time() + terms.timeout if terms.timeout else inf
+        job = Job(self, self._number, name, payload, terms, deadline, stream, self.loop.create_future())
+        self.jobs[job.number] = job
+        self.queue.put(job)
+        if deadline < self._timer_at:
+            self._set_timer(deadline)
+        self.backend.wake()
+        return job
+
+    def cancel(self, job: Job) -> None:
+        self._stop(job, Event.CANCELLED, Cancelled(f"{job.name} was cancelled"))
+
+    def resume(self, job: Job) -> None:
+        job.paused = False
+        if not job.outcome.done():
+            self.backend.resume(job)
+
+    async def close(self) -> None:
+        """Accept no more, end what is left, let the processes go."""
+        self._closed = True
+        for job in list(self.jobs.values()):
+            self._stop(job, Event.CANCELLED, Cancelled(f"{job.name} was ended: the server stops"))
+        if self._timer is not None:
+            self._timer.cancel()
+        await self.backend.close()
+
+    # -- what the backend asks and reports
+
+    def take(self) -> Job | None:
+        """The next job to run."""
+        job = self.queue.pop()
+        if job is not None:
+            job.apply(Event.GIVEN)
+            self.queue.running += 1
+        return job
+
+    def put_back(self, job: Job) -> None:
+        """A job that was taken did not begin."""
+        if job.state is State.RUNNING:
+            self._wait_again(job, Event.TAKEN_BACK)
+
+    def add_item(self, job: Job, item: Any) -> None:
+        """A job has sent an item of its stream."""
+        if not job.add_item(item):
+            job.paused = True
+            self.backend.pause(job)
+
+    def add_report(self, job: Job, report: Progress) -> None:
+        job.add_report(report)
+
+    def returned(self, job: Job, value: Any, seconds: float) -> None:
+        """A job that ran for so long gave its result."""
+        if job.state is State.RUNNING:
+            self._over(job, Event.RETURNED, seconds)
+            job.end(value)
+
+    def raised(self, job: Job, error: BaseException, seconds: float) -> None:
+        """A job raised; or, without having run, cannot run."""
+        if isinstance(error, Crashed):
+            self.died(job, error, seconds)
+        elif job.number in self.jobs:
+            self._over(job, Event.RAISED, seconds)
+            job.fail(error)
+
+    def died(self, job: Job, error: Crashed, seconds: float = 0.0) -> None:
+        """The process that ran a job has died. Tried again, if it may be."""
+        if job.state is not State.RUNNING:
+            return
+        job.deaths += 1
+        if job.terms.idempotent and may_retry(job.terms.retries, job.deaths):
+            _log.warning("job %d (%s) is tried again: %s", job.number, job.name, error.reason)
+            self._wait_again(job, Event.RETRIED)
+            self.backend.wake()
+            return
+        _log.error(
+            "job %d (%s) crashed: %s%s",
+            job.number,
+            job.name,
+            error.reason,
+            f"\n{error.stack}" if error.stack else "",
+            extra={"job": job.number},
+        )
+        self._over(job, Event.DIED, seconds)
+        job.fail(error)
+
+    # -- ourselves
+
+    def _refuse_if_full(self, name: str, priority: int) -> None:
+        queue = self.queue
+        wait = queue.estimate(priority)
+        if queue.full():
+            reason = f"{len(queue)} jobs wait already (offload_queue = {queue.most})"
+        elif wait > queue.wait_seconds:
+            reason = f"it would wait for about {wait:.1f} s (offload_wait_seconds = {queue.wait_seconds:g})"
+        else:
+            return
+        self._refused += 1
+        now = self.loop.time()
+        if now >= self._refused_said_at + QUIET_SECONDS:
+            _log.warning("%s is refused: %s; %d refused since the last such line", name, reason, self._refused)
+            self._refused, self._refused_said_at = 0, now
+        raise QueueFull(f"{name} is refused: {reason}", retry_after(wait))
+
+    def _about(self, terms: Terms) -> runner.About | None:
+        found = context.collect()
+        if found is None and not terms.memory and not terms.cpu_seconds and terms.nice == self.settings.offload_nice:
+            return None
+        request, variables = found or (None, {})
+        return runner.About(request, variables, terms.memory, terms.cpu_seconds, terms.nice)
+
+    def _stop(self, job: Job, event: Event, error: OffloadError) -> None:
+        """End a job from here."""
+        if job.number not in self.jobs:
+            return
+        ran = job.state is State.RUNNING
+        self._over(job, event)
+        job.fail(error)
+        if ran:
+            self.backend.end(job)
+
+    def _over(self, job: Job, event: Event, seconds: float = 0.0) -> None:
+        if job.state is State.RUNNING:
+            self.queue.running -= 1
+        else:
+            self.queue.remove(job)
+        job.apply(event)
+        if seconds:
+            self.queue.ran(seconds)
+        del self.jobs[job.number]
+        if not self.jobs and self.on_empty is not None:
+            self.on_empty()
+
+    def _wait_again(self, job: Job, event: Event) -> None:
+        job.apply(event)
+        self.queue.running -= 1
+        self.queue.put(job)
+
+    def _set_timer(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self.loop.call_at(at, self._expire) if at < inf else None
+
+    def _expire(self) -> None:
+        """End what is past its deadline. One timer serves all jobs: most are over before it fires."""
+        now = self.loop.time()
+        for job in [job for job in self.jobs.values() if job.deadline <= now]:
+            ran = job.state is State.RUNNING
+            what = "did not end" if ran else "could not begin"
+            reason = f"{job.name} {what} within {job.terms.timeout:g} s"
+            _log.warning("job %d timed out: %s", job.number, reason, extra={"job": job.number})
+            if ran:
+                self.queue.ran(job.terms.timeout)
+            self._stop(job, Event.EXPIRED, Timeout(reason))
+        self._set_timer(min((job.deadline for job in self.jobs.values()), default=inf))

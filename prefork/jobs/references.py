@@ -1,0 +1,83 @@
+"""Functions travel by name, not by value: check that the other process will find the one that is meant."""
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any, TypeVar
+
+from prefork.errors import Unsendable
+
+_runners: set[Callable[..., Any]] = set()
+
+_ADVICE = "an offloader finds functions by name: define it with def at the top level of a module"
+
+
+R = TypeVar("R", bound=Callable[..., Any])
+
+
+def runs_its_argument(function: R) -> R:
+    """Mark a function of ours that runs the app's function, its first argument: messages name that one."""
+    _runners.add(function)
+    return function
+
+
+def subject(function: Callable[..., Any], args: Sequence[Any]) -> Callable[..., Any]:
+    """The app's function in a call."""
+    return args[0] if function in _runners else function
+
+
+def check(function: Callable[..., Any]) -> str:
+    """The function's name for messages. Raises Unsendable when it cannot be found by it, or is no plain function."""
+    if isinstance(function, FunctionType):
+        return _check_plain(function)
+    if not callable(function):
+        raise Unsendable(f"offload runs a function, not {type(function).__qualname__}")
+    name = name_of(function)
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+        raise Unsendable(_is_async(name))
+    if isinstance(function, type) or (
+        isinstance(function, BuiltinFunctionType) and isinstance(function.__self__, ModuleType)
+    ):
+        _check_by_name(function, name)
+    return name  # methods, partials and callable objects are pickled with what they hold
+
+
+@lru_cache(maxsize=1024)
+def _check_plain(function: FunctionType) -> str:
+    name = name_of(function)
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise Unsendable(_is_async(name))
+    _check_by_name(function, name)
+    return name
+
+
+def _is_async(name: str) -> str:
+    return f"{name} is async def: an offloader has no event loop; write it as a plain def"
+
+
+def _check_by_name(function: Any, name: str) -> None:
+    if function.__name__ == "<lambda>":
+        raise Unsendable(f"{name} is a lambda; {_ADVICE}")
+    if "<locals>" in function.__qualname__:
+        raise Unsendable(f"{name} is defined within a function; {_ADVICE}")
+    found: Any = sys.modules.get(function.__module__)
+    try:
+        for part in function.__qualname__.split("."):
+            found = getattr(found, part)
+    except AttributeError:
+        raise Unsendable(f"{name} is not in its module, or not yet; {_ADVICE}") from None
+    if found is not function:
+        raise Unsendable(
+            f"{name} is the name of something else than this function: a decorator or a later definition has taken it; "
+            "offload what has the name, or give the plain function one of its own"
+        )
+
+
+def name_of(function: object) -> str:
+    """`module.qualified_name` of a function, or of what is behind a partial or a callable object."""
+    if isinstance(function, partial):
+        return name_of(function.func)
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__ or 'builtins'}.{named.__qualname__}"

@@ -1,0 +1,294 @@
+"""The offloader's side of jobs: read one, run it, send what comes of it. An ordinary blocking loop."""
+
+import logging
+import os
+import pickle
+import resource
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from contextvars import Context, copy_context
+from math import ceil
+from typing import Any, Final, NamedTuple
+
+from prefork.errors import Crashed, OffloadError
+from prefork.jobs import context, failures, hooks, payload, wire
+from prefork.jobs.arena import ArenaMap, ArenaWriter
+from prefork.jobs.payload import Payload
+from prefork.jobs.references import name_of, runs_its_argument, subject
+from prefork.jobs.wire import HEADER, Header
+from prefork.settings import Settings
+from prefork.system import log, process
+
+_log = logging.getLogger("prefork.offload")
+
+PROGRESS_SECONDS: Final = 0.01  # between two reports; a tight loop must not drown its worker in them
+
+
+class About(NamedTuple):
+    """What a job has beside its call; the limits as in `Terms`."""
+
+    request: str | None
+    variables: dict[str, Any]
+    memory: int
+    cpu_seconds: float
+    nice: int
+
+
+class Streamed(NamedTuple):
+    """Returned by a job: send these one by one."""
+
+    items: Iterable[Any]
+
+
+@runs_its_argument
+def stream_call(function: Callable[..., Iterable[Any]], *args: Any, **kwargs: Any) -> Streamed:
+    """What `offload.stream` runs."""
+    return Streamed(function(*args, **kwargs))
+
+
+class LetGo(BaseException):
+    """The worker is gone, or needs this offloader no more. Not an Exception: code of a job may be on the stack."""
+
+
+current: "Runner | None" = None  # in an offloader, what it runs
+
+
+def offloaded() -> bool:
+    """Whether this process is an offloader."""
+    return current is not None
+
+
+class Runner:
+    """Runs the jobs that come through a channel, until its other end closes."""
+
+    def __init__(self, channel: socket.socket, settings: Settings) -> None:
+        """`channel` blocks."""
+        self._channel = channel
+        self._settings = settings
+        self._room = bytearray(wire.MESSAGE_BYTES)
+        self._view = memoryview(self._room)
+        self._arguments: ArenaMap | None = None
+        self._results: ArenaWriter | None = None
+        self._results_unread = False
+        self._ran = 0
+        self._nice = 0  # beyond what we were started with
+        self._number = 0  # of the job that runs; 0: none
+        self._told: tuple[float, str] | None = None  # progress that has not been sent
+        self._told_at = 0.0
+        self._own_children: set[int] = set()  # of the start hooks: they stay
+        self._hooks_run = 0
+
+    def start(self) -> None:
+        """Run the start hooks, then tell the worker that jobs may come. Raises what they raise."""
+        self._run_start_hooks()
+        self._own_children = process.children()
+        self._send(wire.READY, payload.encode(None))
+
+    def stop(self) -> int:
+        """Run the stop hooks. Returns the exit code: 1 when one of them raised, which is logged."""
+        code = 0
+        for hook in hooks.on_stop:
+            try:
+                hook()
+            except Exception:
+                _log.exception("offload stop hook %s failed", name_of(hook))
+                code = 1
+        return code
+
+    def not_ready(self, traceback: str) -> None:
+        """Tell the worker why none can."""
+        self._send(wire.NOT_READY, payload.encode(traceback))
+
+    def serve(self) -> None:
+        """Run jobs. Returns when the worker lets us go, or when it is time to be replaced."""
+        global current
+        current = self
+        with suppress(LetGo):
+            while not self._run(*self._receive()):
+                pass
+
+    def progress(self, fraction: float, note: str) -> None:
+        """Report how far the job that runs has come; the latest report is kept when they come too fast."""
+        self._told = (fraction, note)
+        if time.monotonic() - self._told_at >= PROGRESS_SECONDS:
+            self._tell()
+
+    def _run_start_hooks(self) -> None:
+        while self._hooks_run < len(hooks.on_start):
+            self._hooks_run += 1
+            hooks.on_start[self._hooks_run - 1]()
+
+    # -- a job
+
+    def _run(self, header: Header, stream: memoryview) -> bool:
+        """Run a job and send its last word. Returns whether it was this offloader's last."""
+        if header.kind != wire.JOB:
+            return False
+        self._results_unread = False
+        self._number = header.number
+        began = time.monotonic()
+        kind, reply, flags = self._do(header, stream)
+        self._end_leftovers()
+        if header.flags & wire.IN_ARENA and self._arguments is not None and not self._arguments.let_go():
+            flags |= wire.KEPT
+            self._arguments.close()
+            self._arguments = None
+        self._ran += 1
+        if self._spent():
+            flags |= wire.LEAVING
+        if self._told is not None:
+            self._tell()
+        number, self._number = self._number, 0
+        self._send(kind, reply, number, flags, time.monotonic() - began)
+        log.working_on(None, None)
+        return bool(flags & wire.LEAVING)
+
+    def _do(self, header: Header, stream: memoryview) -> tuple[int, Payload, int]:
+        """Run a job up to its last word: its kind, its payload, and flags. Nothing of its arguments is held then."""
+        try:
+            function, args, kwargs, about = self._load(header, stream)
+            if self._hooks_run < len(hooks.on_start):  # the function's module has just been imported
+                self._run_start_hooks()
+            name = name_of(subject(function, args))
+            log.working_on(header.number, about.request if about else None)
+            self._be_nice(about.nice if about else self._settings.offload_nice)
+            inside = context.make(about.variables) if about else copy_context()
+            with _Limits(about, name) if about else _UNLIMITED:
+                value = call_job(inside, function, args, kwargs)
+                if type(value) is Streamed:
+                    self._stream(value.items, inside, name)
+                    value = None
+            reply = payload.encode_result(value, name)
+            if reply.big:
+                self._arena.check(reply, f"the result of {name}")
+            return wire.RESULT, reply, 0
+        except LetGo:
+            raise
+        except BaseException as error:
+            return wire.ERROR, self._failure(error), wire.LEAVING if isinstance(error, Crashed) else 0
+
+    def _be_nice(self, nice: int) -> None:
+        if nice > self._nice:  # there is no way back (nice(2)); the worker knows
+            os.nice(nice - self._nice)
+            self._nice = nice
+
+    def _load(self, header: Header, stream: memoryview) -> tuple[Any, tuple[Any, ...], dict[str, Any], About | None]:
+        if header.flags & wire.IN_ARENA:
+            assert self._arguments is not None
+            return self._arguments.load(header.arena_bytes, header.buffers)  # type: ignore[no-any-return]
+        return pickle.loads(stream)  # type: ignore[no-any-return]
+
+    def _stream(self, items: Iterable[Any], inside: Context, name: str) -> None:
+        iterator: Iterator[Any] = inside.run(iter, items)
+        end = object()
+        while (item := call_job(inside, next, (iterator, end), {})) is not end:
+            reply = payload.encode_result(item, name)
+            if reply.big:
+                self._arena.check(reply, f"an item of {name}")
+            self._send(wire.ITEM, reply, self._number)
+
+    def _failure(self, error: BaseException) -> Payload:
+        try:
+            return payload.encode(failures.take(error))
+        except Exception:  # whatever the error's own methods may raise
+            return payload.encode(failures.take(OffloadError(f"{type(error).__qualname__}, which cannot be told")))
+
+    def _end_leftovers(self) -> None:
+        """End what the job has started and left behind: it was a child of it, or of one of those (we are subreaper)."""
+        if not self._own_children and not process.has_children():
+            return
+        process.kill_children(spare=self._own_children)
+
+    def _spent(self) -> bool:
+        settings = self._settings
+        if 0 < settings.offload_max_jobs <= self._ran:
+            return True
+        return 0 < settings.offload_max_rss < process.resident_bytes() if settings.offload_max_rss else False
+
+    # -- messages
+
+    def _receive(self) -> tuple[Header, memoryview]:
+        length, descriptor = wire.receive(self._channel, self._room)
+        if not length:
+            raise LetGo
+        if descriptor is not None:
+            if self._arguments is not None:
+                self._arguments.close()
+            self._arguments = ArenaMap(descriptor)
+        return Header(*HEADER.unpack_from(self._room)), self._view[HEADER.size : length]
+
+    def _send(self, kind: int, reply: Payload, number: int = 0, flags: int = 0, seconds: float = 0.0) -> None:
+        descriptor = None
+        try:
+            if not reply.big:
+                wire.send(self._channel, HEADER.pack(kind, flags, 0, number, seconds, 0) + reply.pickle)
+                return
+            while self._results_unread:
+                header, _ = self._receive()
+                self._results_unread = header.kind != wire.READ
+            arena = self._arena
+            arena.write(reply)
+            flags |= wire.IN_ARENA
+            if not arena.shared:
+                flags |= wire.NEW_ARENA
+                descriptor = arena.descriptor
+            head = HEADER.pack(kind, flags, 1 + len(reply.buffers), number, seconds, arena.bytes)
+            self._results_unread = True
+            wire.send(self._channel, head, descriptor)
+            arena.shared = True
+        except OSError as error:
+            raise LetGo from error
+
+    @property
+    def _arena(self) -> ArenaWriter:
+        if self._results is None:
+            self._results = ArenaWriter(self._settings.offload_arena)
+        return self._results
+
+    def _tell(self) -> None:
+        told, self._told = self._told, None
+        self._told_at = time.monotonic()
+        if self._number:
+            self._send(wire.PROGRESS, payload.encode(told), self._number)
+
+
+def call_job(inside: Context, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run the app's code. Stacks are shown down to here."""
+    return inside.run(function, *args, **kwargs)
+
+
+class _Limits:
+    """The limits of one job on this process: set when it begins, lifted when it ends."""
+
+    def __init__(self, about: About, name: str) -> None:
+        self._about = about
+        self._name = name  # of the job's function
+
+    def __enter__(self) -> None:
+        about = self._about
+        if about.memory:
+            _limit(resource.RLIMIT_AS, process.address_space_bytes() + about.memory)
+        if about.cpu_seconds:
+            _limit(resource.RLIMIT_CPU, ceil(time.process_time() + about.cpu_seconds))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
+        about = self._about
+        if about.memory:
+            _limit(resource.RLIMIT_AS, None)
+            if isinstance(error, MemoryError):
+                reason = f"{self._name} needed more memory than its limit of {about.memory} bytes"
+                raise Crashed(reason, cause="memory") from error
+        if about.cpu_seconds:
+            _limit(resource.RLIMIT_CPU, None)
+
+
+_UNLIMITED: Final[AbstractContextManager[None]] = nullcontext()
+
+
+def _limit(what: int, most: int | None) -> None:
+    """Set a soft limit (getrlimit(2)), below the hard one; None lifts it up to that."""
+    _, hard = resource.getrlimit(what)
+    soft = hard if most is None else most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(what, (soft, hard))

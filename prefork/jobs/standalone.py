@@ -1,0 +1,140 @@
+"""Offload without a prefork server: under another one, or in a script. A nursery takes the place of master and mold.
+
+It is a fresh interpreter, started when the first job comes: to fork a process that has threads or a running loop would
+leave locks held for ever in the child.
+"""
+
+import asyncio
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable, Sequence
+from multiprocessing import spawn
+from pathlib import Path
+from typing import Any, Final
+
+from prefork.jobs.backends import make_backend
+from prefork.jobs.pool import Pool
+from prefork.jobs.spawner import ChannelSpawner
+from prefork.messages import Message, OffloaderGone
+from prefork.settings import Settings, load
+from prefork.system.channel import Channel, ChannelClosed
+
+PROGRAM: Final = "prefork.processes.nursery"
+
+_PREPARED: Final = ("sys_path", "sys_argv", "orig_dir", "dir", "init_main_from_name", "init_main_from_path")
+
+_keepers: dict[Pool, AsyncGenerator[None, None]] = {}
+
+
+def make_pool(function: Callable[..., Any], on_close: Callable[[Pool], None]) -> Pool:
+    """A pool for the running loop, closed with it. Its settings come from `PREFORK_OFFLOAD_…` variables and files, as
+    for the server. The module of `function` is imported before the first offloader is forked. Raises UsageError."""
+    settings = load({}, os.environ, Path()).settings
+    spawner = NurserySpawner(asyncio.get_running_loop(), settings, [function.__module__])
+    pool = Pool(settings, lambda pool: make_backend(pool, spawner, workers=1))
+    keeper = _keepers[pool] = _close_with_loop(pool, on_close)
+    try:
+        keeper.__anext__().send(None)  # up to its yield; from then on the loop knows it
+    except StopIteration:
+        pass
+    pool.backend.start()
+    return pool
+
+
+async def _close_with_loop(pool: Pool, on_close: Callable[[Pool], None]) -> AsyncGenerator[None, None]:
+    """Goes no further by itself: `loop.shutdown_asyncgens()`, which asyncio.run() calls, closes it, and so the pool."""
+    try:
+        yield
+    finally:
+        del _keepers[pool]
+        on_close(pool)
+        await pool.close()
+
+
+class NurserySpawner(ChannelSpawner):
+    """Starts the nursery with the first order, and anew when it has died."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings, modules: Sequence[str]) -> None:
+        """`modules` are imported before offloaders are forked."""
+        self._settings = settings
+        self._modules = list(modules)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._living: set[int] = set()  # offloaders that were ordered and are not gone
+        super().__init__(self._start_channel(), loop)
+
+    def order(self, number: int, descriptors: Sequence[int]) -> None:
+        self._living.add(number)
+        try:
+            if self._process is None:
+                self._start()
+        except OSError as error:
+            self._loop.call_soon(self._gone, number, f"the nursery cannot start: {error.strerror}")
+            return
+        super().order(number, descriptors)
+
+    def hear(self, message: Message) -> None:
+        if isinstance(message, OffloaderGone):
+            self._living.discard(message.number)
+        super().hear(message)
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._loop.remove_reader(self._channel.fileno())
+            self._channel.close()  # which is how it learns of it
+            self._process.wait()
+        else:
+            self._channel.close()
+            self._theirs.close()
+
+    def _start_channel(self) -> Channel:
+        ours, self._theirs = Channel.pair()
+        return ours
+
+    def _start(self) -> None:
+        start = os.memfd_create("prefork-start")
+        try:
+            os.write(start, pickle.dumps((self._settings, _preparation(), self._modules)))
+            os.lseek(start, 0, os.SEEK_SET)
+            passed = (self._theirs.fileno(), start)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", PROGRAM, *map(str, passed)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=passed,
+                start_new_session=True,  # Ctrl-C in a terminal is for the program
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        finally:
+            os.close(start)
+        self._theirs.close()
+        self._loop.add_reader(self._channel.fileno(), self._read)
+
+    def _read(self) -> None:
+        try:
+            while received := self._channel.receive():
+                self.hear(received[0])
+        except ChannelClosed:
+            self._died()
+
+    def _died(self) -> None:
+        """The nursery is gone, and with it what it had forked (PR_SET_PDEATHSIG)."""
+        assert self._process is not None
+        self._loop.remove_reader(self._channel.fileno())
+        self._channel.close()
+        words = f"the nursery died: exit status {self._process.wait()}"
+        self._process = None
+        self._channel = self._start_channel()
+        for number in list(self._living):
+            self._gone(number, words)
+
+    def _gone(self, number: int, reason: str) -> None:
+        self._living.discard(number)
+        self.on_gone(number, int(signal.SIGKILL), False, reason)
+
+
+def _preparation() -> dict[str, Any]:
+    """What a fresh interpreter needs to import our main module, as multiprocessing's own start method has it."""
+    preparation = spawn.get_preparation_data("prefork-nursery")
+    return {key: preparation[key] for key in _PREPARED if key in preparation}

@@ -1,0 +1,148 @@
+"""The nursery: forks and ends offloaders for a program that is not served by prefork. `python -m` runs it, clean.
+
+It does what master and mold do for a worker: it imports the program's code, stays single-threaded, forks on order,
+reaps, and ends what it has forked when its owner is gone.
+"""
+
+import importlib
+import logging
+import os
+import pickle
+import selectors
+import signal
+import sys
+import time
+from multiprocessing import spawn
+from typing import Any, Final
+
+from prefork.jobs import client
+from prefork.messages import EndOffloader, WantOffloader, shorten
+from prefork.processes.mold import open_descriptors, warn_if_unsafe_to_fork
+from prefork.processes.offloader import OffloaderStart, run_offloader
+from prefork.processes.offloaders import Offloaders
+from prefork.settings import Settings
+from prefork.system import log, process
+from prefork.system.channel import Channel, ChannelClosed
+from prefork.system.signals import SignalQueue
+from prefork.system.tracebacks import app_traceback
+
+LONGEST_WAIT_SECONDS: Final = 60.0
+
+_log = logging.getLogger("prefork.nursery")
+
+
+class Nursery:
+    """The loop."""
+
+    def __init__(self, channel: Channel, settings: Settings, log_file: log.LogFile, failure: str) -> None:
+        """`failure`: why the program's code cannot be imported, if it cannot."""
+        self._channel = channel
+        self._settings = settings
+        self._log_file = log_file
+        self._failure = failure
+        self._offloaders = Offloaders()
+        self._serial = 0
+        self._closed = False
+        self._selector = selectors.DefaultSelector()
+        self._signals = SignalQueue([signal.SIGCHLD])
+        self._selector.register(self._signals, selectors.EVENT_READ, self._reap)
+        self._selector.register(channel, selectors.EVENT_READ, self._obey)
+
+    def run(self) -> None:
+        """Serve until the owner is gone, and everything it had."""
+        while not self._closed or self._offloaders:
+            now = time.monotonic()
+            wake_at = min(self._offloaders.deadlines(), default=now + LONGEST_WAIT_SECONDS)
+            for key, _ in self._selector.select(max(0.0, wake_at - now)):
+                key.data()
+            self._offloaders.tick(time.monotonic())
+
+    def _obey(self) -> None:
+        try:
+            while received := self._channel.receive():
+                message, descriptors = received
+                if isinstance(message, WantOffloader):
+                    self._fork(message.number, descriptors)
+                elif isinstance(message, EndOffloader):
+                    self._offloaders.end(self._channel, message.number, message.grace, time.monotonic())
+        except ChannelClosed:
+            self._closed = True
+            self._selector.unregister(self._channel)
+            self._offloaders.end_owned(self._channel, time.monotonic())
+
+    def _fork(self, number: int, descriptors: list[int]) -> None:
+        self._serial += 1
+        now = time.monotonic()
+        self._offloaders.add(self._serial, self._channel, number, 0, now)
+        try:
+            if self._failure:
+                self._offloaders.not_forked(self._serial, self._failure)
+                return
+            channel, stacks = descriptors
+            start = OffloaderStart(self._settings, os.getpid(), channel, stacks, self._log_file.descriptor)
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    run_offloader(start, _nothing)
+                finally:
+                    os._exit(1)  # never up into our own frames
+            os.setpgid(pid, pid)
+            self._offloaders.forked(self._serial, pid, now)
+        except OSError as error:  # the limit on processes, or memory
+            self._offloaders.not_forked(self._serial, error.strerror or str(error))
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _reap(self) -> None:
+        self._signals.drain()
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._offloaders.reaped(pid, status)
+
+
+def _nothing() -> None:
+    """What an offloader has to import when its nursery has imported the program."""
+
+
+def import_program(preparation: dict[str, Any], modules: list[str]) -> str:
+    """Import what the jobs will need: the main module, as multiprocessing does, then `modules`. Returns why that
+    failed, or nothing."""
+    before = open_descriptors()
+    client.forbid(
+        "offload() while the nursery imports the program: put what starts it under `if __name__ == '__main__':`; the "
+        "main module is imported here once more, by another name"
+    )
+    try:
+        spawn.prepare(preparation)
+        for module in modules:
+            importlib.import_module(module)
+    except BaseException as error:
+        return shorten(app_traceback(error))
+    warn_if_unsafe_to_fork(before)
+    return ""
+
+
+def main() -> None:
+    """Descriptors in the arguments: the channel, and a file with what we have to know."""
+    channel_descriptor, start_descriptor = (int(word) for word in sys.argv[1:])
+    with open(start_descriptor, "rb") as file:
+        settings, preparation, modules = pickle.load(file)
+    os.set_inheritable(channel_descriptor, False)
+    log_file = log.set_up(settings)
+    log.identify("nursery")
+    process.set_title(log.title("nursery"))
+    process.become_subreaper()
+    channel = Channel.from_descriptor(channel_descriptor)
+    failure = import_program(preparation, modules)
+    log.serve_root(log_file, settings)
+    Nursery(channel, settings, log_file, failure).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Whose offloaders there are, and their end: a signal for all that they started, and the news for their owner."""
+
+import logging
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from prefork.messages import Message, OffloaderForked, OffloaderGone
+from prefork.system import cgroup, process
+from prefork.system.channel import Channel, ChannelClosed
+
+ORPHAN_SECONDS: Final = 1.0  # what an offloader gets between SIGTERM and SIGKILL when its worker has died
+
+_log = logging.getLogger("prefork.offloaders")
+
+
+@dataclass(eq=False)
+class OffloaderHandle:
+    """What was reported of one offloader. `number` is what its owner calls it."""
+
+    serial: int
+    owner: Channel
+    number: int
+    generation: int  # of its mold
+    ordered_at: float  # monotonic seconds
+    pid: int | None = None
+    reaped: bool = False  # what is left is its process group
+    ended: bool = False  # SIGTERM was sent, or is to be once it is forked
+    grace: float = 0.0
+    kill_at: float | None = None  # monotonic seconds
+
+
+class Offloaders:
+    """The offloaders that were ordered and are not gone, with their process groups."""
+
+    def __init__(self) -> None:
+        self._handles: dict[int, OffloaderHandle] = {}  # by serial
+        self._oom = cgroup.OomKills()
+
+    def __bool__(self) -> bool:
+        return bool(self._handles)
+
+    def add(self, serial: int, owner: Channel, number: int, generation: int, now: float) -> None:
+        """One is ordered."""
+        self._handles[serial] = OffloaderHandle(serial, owner, number, generation, now)
+
+    def forked(self, serial: int, pid: int, now: float) -> bool:
+        """One that was ordered is process `pid`, the leader of its group. Returns whether it was one of ours."""
+        handle = self._handles.get(serial)
+        if handle is None:
+            return False
+        handle.pid = pid
+        _log.debug("offloader %d is process %d", handle.number, pid)
+        _tell(handle.owner, OffloaderForked(handle.number, pid))
+        if handle.ended:
+            self._terminate(handle, now)
+        return True
+
+    def not_forked(self, serial: int, reason: str) -> bool:
+        """One could not be forked. Returns whether it was one of ours."""
+        handle = self._handles.pop(serial, None)
+        if handle is not None:
+            _tell(handle.owner, OffloaderGone(handle.number, None, reason=reason))
+        return handle is not None
+
+    def mold_gone(self, generation: int) -> None:
+        """What it was ordered to fork and has not forked will never be."""
+        for handle in [h for h in self._handles.values() if h.pid is None and h.generation == generation]:
+            self.not_forked(handle.serial, "its mold has died")
+
+    def unforked(self, before: float) -> Iterator[int]:
+        """The generations of those that were ordered before that time and are not forked yet."""
+        return (h.generation for h in self._handles.values() if h.pid is None and h.ordered_at <= before)
+
+    def reaped(self, pid: int, status: int) -> bool:
+        """A process was reaped. Returns whether it was one of ours; `status` as waitpid gives it."""
+        handle = next((h for h in self._handles.values() if h.pid == pid and not h.reaped), None)
+        if handle is None:
+            return False
+        handle.reaped = True
+        _log.debug("offloader %d (pid %d) ended: %s", handle.number, pid, process.exit_words(status))
+        _tell(handle.owner, OffloaderGone(handle.number, status, self._oom.more()))
+        # As long as it has members, the group's number is not given to anybody else (setpgid(2)).
+        if handle.kill_at is None or not process.end_group(pid, 0):
+            process.end_group(pid, signal.SIGKILL)
+            del self._handles[handle.serial]
+        return True
+
+    def end(self, owner: Channel, number: int, grace: float, now: float) -> None:
+        """End one, with its group: SIGTERM, and SIGKILL after `grace` seconds."""
+        for handle in self._handles.values():
+            if handle.owner is owner and handle.number == number:
+                self._end(handle, grace, now)
+
+    def end_owned(self, owner: Channel, now: float) -> None:
+        """Their owner is gone: end them all."""
+        for handle in self._handles.values():
+            if handle.owner is owner:
+                self._end(handle, ORPHAN_SECONDS, now)
+
+    def tick(self, now: float) -> None:
+        """Kill what is still there after its grace."""
+        for handle in [h for h in self._handles.values() if h.kill_at is not None and now >= h.kill_at]:
+            assert handle.pid is not None
+            process.end_group(handle.pid, signal.SIGKILL)
+            handle.kill_at = None
+            if handle.reaped:
+                del self._handles[handle.serial]
+
+    def deadlines(self) -> Iterator[float]:
+        """When `tick` has something to do."""
+        yield from (handle.kill_at for handle in self._handles.values() if handle.kill_at is not None)
+
+    def kill_all(self) -> None:
+        """End them all at once."""
+        for handle in self._handles.values():
+            if handle.pid is not None:
+                process.end_group(handle.pid, signal.SIGKILL)
+
+    def _end(self, handle: OffloaderHandle, grace: float, now: float) -> None:
+        if handle.ended and grace >= handle.grace:
+            return
+        handle.ended, handle.grace = True, grace
+        if handle.pid is not None:
+            self._terminate(handle, now)
+
+    def _terminate(self, handle: OffloaderHandle, now: float) -> None:
+        assert handle.pid is not None
+        process.end_group(handle.pid, signal.SIGTERM)
+        process.end_group(handle.pid, signal.SIGCONT)  # one that is stopped would not see it
+        handle.kill_at = now + handle.grace
+
+
+def _tell(owner: Channel, message: Message) -> None:
+    try:
+        owner.send(message)
+    except ChannelClosed:
+        pass  # it is gone too
