@@ -1,19 +1,25 @@
-"""Large payloads in shared memory: a memfd that its writer keeps and writes again, and its reader maps or copies from.
+"""Large payloads in shared memory: a memfd that its writer keeps and writes again, and its reader maps.
 
 What is in an arena: the length of each part (8 bytes each), then the parts, each on an ALIGNMENT boundary; the first
 part is the pickle. Kept pages are the point: to touch fresh ones costs ten times the copy.
 """
 
+import ctypes
 import mmap
 import os
+import weakref
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from prefork.errors import Unsendable
 from prefork.jobs.payload import Payload, decode
 
 ALIGNMENT: Final = 64  # of NumPy's and the processor's liking
+QUICK_BYTES: Final = (
+    16 * 1024 * 1024
+)  # copied within a few milliseconds at most; more goes to a thread, without the GIL
 IO_BYTES: Final = 1 << 30  # a read or write of more is cut short by the kernel (write(2): 2 GiB)
 LENGTH_BYTES: Final = 8
 
@@ -25,17 +31,25 @@ class ArenaWriter:
         """`most` bytes."""
         self._most = most
         self.descriptor = os.memfd_create("prefork-arena", os.MFD_CLOEXEC)
+        self._mapping = _Mapping(self.descriptor)
         self.shared = False
         self.bytes = 0  # written last
 
     def write(self, payload: Payload) -> None:
-        """Write a payload over what was there. Lets go of the GIL for each part. Raises OSError."""
+        """Write a payload over what was there; without the GIL, if it is large. Raises OSError for lack of memory."""
         parts = [memoryview(payload.pickle), *payload.buffers]
         table = array("Q", [part.nbytes for part in parts])
-        _write(self.descriptor, memoryview(table).cast("B"), 0)
+        needed = size(payload)
+        if os.fstat(self.descriptor).st_size < needed:  # the reader may have shrunk it
+            os.ftruncate(self.descriptor, needed)
+        whole = self._mapping.view(needed)
+        whole[: len(table) * LENGTH_BYTES] = memoryview(table).cast("B")
         for part, offset in zip(parts, _offsets(table), strict=True):
-            _write(self.descriptor, part, offset)
-        self.bytes = size(payload)
+            if needed <= QUICK_BYTES:
+                whole[offset : offset + part.nbytes] = part
+            else:
+                _in_pieces(lambda piece, at: os.pwrite(self.descriptor, piece, at), part, offset)
+        self.bytes = needed
 
     def check(self, payload: Payload, what: str) -> None:
         """Raises Unsendable when the payload is too large."""
@@ -47,59 +61,82 @@ class ArenaWriter:
             )
 
     def shrink(self) -> None:
-        """Give the memory back; the arena stays."""
+        """Give the memory back; the arena stays. Only while nobody reads it."""
         os.ftruncate(self.descriptor, 0)
-        self.bytes = 0
 
     def close(self) -> None:
+        self._mapping.close()
         os.close(self.descriptor)
 
 
-class ArenaMap:
-    """The side that reads arguments where they are: they are views into the mapping."""
+class ArenaReader:
+    """The other side."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._mapping = _Mapping(descriptor)
+        self._loan: weakref.ref[Any] | None = None  # what all views of the loaded value hold on to
+
+    def load(self, length: int, parts: int) -> Any:
+        """The value in the first `length` bytes; its buffers are where they are, as long as nobody writes the arena.
+        Raises what its classes raise."""
+        loan = self._mapping.loan(length)
+        self._loan = weakref.ref(loan)
+        whole = memoryview(loan).cast("B")
+        stream, *buffers = [whole[offset : offset + count] for offset, count in _table(whole, parts)]
+        return decode(stream, buffers)
+
+    def copy(self, length: int, parts: int) -> Any:
+        """The value, with copies of its buffers. Without the GIL, if it is large. Raises what its classes raise."""
+        whole = self._mapping.view(length)
+        (at, count), *rest = _table(whole, parts)
+        if length <= QUICK_BYTES:
+            return decode(whole[at : at + count], [bytearray(whole[offset : offset + many]) for offset, many in rest])
+        rooms = []
+        for offset, many in [(at, count), *rest]:
+            room = bytearray(many)
+            _in_pieces(lambda piece, at: os.preadv(self._descriptor, [piece], at), memoryview(room), offset)
+            rooms.append(room)
+        return decode(memoryview(rooms[0]), rooms[1:])
+
+    def let_go(self) -> bool:
+        """The job is over. False when something still refers to what was loaded: then it must never be overwritten."""
+        return self._loan is None or self._loan() is None
+
+    def shrink(self) -> None:
+        """Give the memory back; its writer will notice."""
+        os.ftruncate(self._descriptor, 0)
+
+    def close(self) -> None:
+        """Close the descriptor; what is still referred to stays mapped."""
+        self._mapping.close()
+        os.close(self._descriptor)
+
+
+class _Mapping:
+    """A memfd in our address space, mapped anew when it has grown."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._memory: mmap.mmap | None = None
-        self._views: list[memoryview] = []
 
-    def load(self, length: int, parts: int) -> Any:
-        """The value in the first `length` bytes. Raises what its classes raise."""
+    def view(self, length: int) -> memoryview:
+        """Its first `length` bytes. Old views stay valid."""
         if self._memory is None or len(self._memory) < length:
-            self._memory = mmap.mmap(self._descriptor, os.fstat(self._descriptor).st_size)
-        whole = memoryview(self._memory)
-        table = array("Q", whole[: parts * LENGTH_BYTES].tobytes())
-        views = [whole[offset : offset + count] for offset, count in zip(_offsets(table), table, strict=True)]
-        self._views = [*views, whole]
-        return decode(views[0], views[1:])
+            self.close()
+            self._memory = mmap.mmap(self._descriptor, length)
+        return memoryview(self._memory)[:length]
 
-    def let_go(self) -> bool:
-        """The job is over. False when something still refers to what was loaded: then it must never be overwritten."""
-        try:
-            for view in self._views:
-                view.release()
-        except BufferError:
-            return False
-        finally:
-            self._views = []
-        return True
+    def loan(self, length: int) -> Any:
+        """The same bytes, behind an object of their own: it lives as long as any view of it."""
+        view = self.view(length)
+        return (ctypes.c_char * length).from_buffer(view)
 
     def close(self) -> None:
-        """Close the descriptor; what is still referred to stays mapped."""
-        os.close(self._descriptor)
-
-
-def read(descriptor: int, parts: int) -> Any:
-    """The value in an arena, as a copy. Lets go of the GIL while it copies."""
-    table = array("Q", os.pread(descriptor, parts * LENGTH_BYTES, 0))
-    offsets = _offsets(table)
-    stream = _read_bytes(descriptor, table[0], next(offsets))
-    buffers = []
-    for count, offset in zip(table[1:], offsets, strict=True):
-        memory = mmap.mmap(-1, count)  # not a bytearray: that would be filled with zeros first
-        _read_into(descriptor, memoryview(memory), offset)
-        buffers.append(memory)
-    return decode(stream, buffers)
+        """Unmap it now, and not when the last reference happens to go; unless there are views."""
+        if self._memory is not None:
+            with suppress(BufferError):
+                self._memory.close()
 
 
 def size(payload: Payload) -> int:
@@ -117,12 +154,10 @@ def _offsets(lengths: Sequence[int]) -> Iterator[int]:
         offset += length
 
 
-def _write(descriptor: int, data: memoryview, offset: int) -> None:
-    _in_pieces(lambda piece, at: os.pwrite(descriptor, piece, at), data, offset)
-
-
-def _read_into(descriptor: int, room: memoryview, offset: int) -> None:
-    _in_pieces(lambda piece, at: os.preadv(descriptor, [piece], at), room, offset)
+def _table(whole: memoryview, parts: int) -> list[tuple[int, int]]:
+    """Where each part begins, and its length."""
+    lengths = array("Q", whole[: parts * LENGTH_BYTES].tobytes())
+    return list(zip(_offsets(lengths), lengths, strict=True))
 
 
 def _in_pieces(move: Callable[[memoryview, int], int], data: memoryview, offset: int) -> None:
@@ -132,11 +167,3 @@ def _in_pieces(move: Callable[[memoryview, int], int], data: memoryview, offset:
         if not moved:
             raise OSError(f"the arena ends at {offset + done}")
         done += moved
-
-
-def _read_bytes(descriptor: int, count: int, offset: int) -> bytes:
-    if count <= IO_BYTES:
-        return os.pread(descriptor, count, offset)
-    room = bytearray(count)
-    _read_into(descriptor, memoryview(room), offset)
-    return bytes(room)

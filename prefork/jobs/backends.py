@@ -11,7 +11,11 @@ def make_backend(pool: Pool, spawner: Spawner, workers: int) -> Backend:
     """The backend of a pool that is one of `workers` on this machine. Raises UsageError."""
     settings = pool.settings
     if settings.offload_backend == "dask":
-        raise UsageError("offload_backend = dask is not built yet")
+        if settings.offload_address is None:
+            raise UsageError("offload_backend = dask needs offload_address, such as tcp://scheduler:8786")
+        from prefork.jobs.dask import DaskBackend
+
+        return DaskBackend(pool, settings.offload_address)
     return LocalBackend(pool, spawner, processes(settings, workers))
 
 

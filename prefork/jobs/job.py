@@ -92,8 +92,7 @@ class Job:
 
     def cancel(self) -> None:
         """End it: drop it if it waits, end its processes if it runs. Nothing if it is over."""
-        if not self.outcome.done():
-            self._owner.cancel(self)
+        self._owner.cancel(self)  # which knows: `outcome` is cancelled before we are, when its waiter is
 
     async def progress(self) -> AsyncIterator[Progress]:
         """Its reports as they come, until it is over. Where they come faster than they are read, the oldest go."""

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from prefork.core.backoff import Backoff
 from prefork.errors import Crashed, OffloadError
 from prefork.jobs import arena, failures, wire
-from prefork.jobs.arena import ArenaWriter
+from prefork.jobs.arena import QUICK_BYTES, ArenaReader, ArenaWriter
 from prefork.jobs.job import Job, Progress
 from prefork.jobs.offloaders import OffloaderHandle
 from prefork.jobs.pool import Pool
@@ -24,7 +24,6 @@ from prefork.system import process
 AHEAD_SECONDS: Final = 0.001  # work that is sent to an offloader behind what it runs, so that it never waits for us
 AHEAD_JOBS: Final = 16
 SLOW_SECONDS: Final = 0.005  # a job that runs longer than this gets no others behind it; they are taken back
-INLINE_BYTES: Final = 1024 * 1024  # larger copies are made in a thread: this one would hold up the event loop
 SHRINK_SECONDS: Final = 5.0  # an arena that was not used for so long gives its memory back
 STOP_SECONDS: Final = 5.0  # for the stop hooks of an offloader that is let go
 END_SECONDS: Final = 1.0  # between SIGKILL and the news of its death
@@ -256,12 +255,13 @@ class LocalBackend:
             header = Header(*HEADER.unpack_from(self._room))
             if descriptor is not None:
                 if handle.results is not None:
-                    os.close(handle.results)
-                handle.results = descriptor
+                    handle.results.close()
+                handle.results = ArenaReader(descriptor)
             if header.flags & wire.IN_ARENA and handle.results is not None:
                 handle.shrunk = False
                 done = partial(self._hear_big, handle, header)
-                self._copy(handle, header.arena_bytes, partial(arena.read, handle.results, header.buffers), done)
+                work = partial(handle.results.copy, header.arena_bytes, header.buffers)
+                self._copy(handle, header.arena_bytes, work, done)
                 if handle.copying:
                     return
             else:
@@ -331,7 +331,7 @@ class LocalBackend:
         done: Callable[[Any, BaseException | None], None],
     ) -> None:
         """Copy `count` bytes, in a thread if they are many, then call `done(value, error)`."""
-        if count <= INLINE_BYTES:
+        if count <= QUICK_BYTES:
             try:
                 value = work()
             except Exception as error:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from prefork.jobs import wire
-from prefork.jobs.arena import ArenaWriter
+from prefork.jobs.arena import ArenaReader, ArenaWriter
 from prefork.jobs.job import Job
 from prefork.jobs.wire import HEADER, Header
 from prefork.system.channel import seqpacket_pair
@@ -35,7 +35,7 @@ class OffloaderHandle:
         self.leaving = False  # it ends by itself, or is being ended
         self.shrunk = True
         self.arena: ArenaWriter | None = None
-        self.results: int | None = None  # descriptor of its arena
+        self.results: ArenaReader | None = None  # its arena
         self.end, self.far = seqpacket_pair()
         self.far.setblocking(True)  # the flag is its own too; we read with MSG_DONTWAIT
         self.stacks = os.memfd_create("prefork-stacks", os.MFD_CLOEXEC)
@@ -96,7 +96,7 @@ class OffloaderHandle:
         if self.arena is not None:
             self.arena.shrink()
         if self.results is not None:
-            os.ftruncate(self.results, 0)
+            self.results.shrink()
         self.shrunk = True
 
     def stack(self) -> str:
@@ -119,7 +119,7 @@ class OffloaderHandle:
         os.close(self.stacks)
         self.forget_arena()
         if self.results is not None:
-            os.close(self.results)
+            self.results.close()
 
     def _send(self, message: bytes, descriptor: int | None = None) -> bool:
         try:

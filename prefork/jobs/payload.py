@@ -12,6 +12,10 @@ from prefork.errors import Unsendable
 
 BIG_BYTES: Final = 64 * 1024  # smaller ones are cheaper to copy into the message
 
+WRAPPED_ITEMS: Final = 64  # of a container; to look at each of a million would cost more than it saves
+
+_BUFFERS: Final = frozenset((bytes, bytearray, memoryview))
+_CONTAINERS: Final = frozenset((tuple, list, dict))
 _SCALARS: Final = frozenset((NoneType, bool, int, float))
 _UNPICKLABLE = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError, NotImplementedError)
 
@@ -49,21 +53,18 @@ def decode(stream: bytes | memoryview, buffers: Iterable[Any] = ()) -> Any:
     return pickle.loads(stream, buffers=buffers)
 
 
-def wrap(value: Any) -> Any:
+def wrap(value: Any, depth: int = 1) -> Any:
     """The value as it is pickled best: bytes, bytearray and memoryview as buffers, if they are large.
 
-    Looks at the value and at the items of a plain list, tuple or dict; deeper ones are copied once more.
+    Looks into short tuples, lists and dicts down to `depth`; what lies deeper is copied once more.
     """
     kind = type(value)
-    if kind is tuple or kind is list:
-        for item in value:
-            if type(item) in _BUFFERS:
-                return kind(_wrap_buffer(item) for item in value)
-    elif kind is dict:
-        if any(type(item) in _BUFFERS for item in value.values()):
-            return {key: _wrap_buffer(item) for key, item in value.items()}
-    elif kind in _BUFFERS:
+    if kind in _BUFFERS:
         return _wrap_buffer(value)
+    if kind in _CONTAINERS and depth and 0 < len(value) <= WRAPPED_ITEMS:
+        if kind is dict:
+            return {key: wrap(item, depth - 1) for key, item in value.items()}
+        return kind([wrap(item, depth - 1) for item in value])
     return value
 
 
@@ -87,14 +88,10 @@ def _view(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryview:
     return view.cast(form, shape) if view.nbytes else view  # type: ignore[call-overload]
 
 
-_BUFFERS: Final = frozenset((bytes, bytearray, memoryview))
-
-
-def _wrap_buffer(value: Any) -> Any:
-    kind = type(value)
-    if kind is memoryview:
+def _wrap_buffer(value: bytes | bytearray | memoryview) -> Any:
+    if isinstance(value, memoryview):
         return Buffer(value if value.c_contiguous else memoryview(value.tobytes()).cast("B"))
-    return Buffer(value) if kind in _BUFFERS and len(value) >= BIG_BYTES else value
+    return Buffer(value) if len(value) >= BIG_BYTES else value
 
 
 def encode_call(
@@ -102,7 +99,7 @@ def encode_call(
 ) -> Payload:
     """A call as a payload. Raises Unsendable that names the argument which cannot be sent."""
     try:
-        return encode((function, wrap(args), wrap(kwargs) if kwargs else kwargs, about))
+        return encode((function, wrap(args, 2), wrap(kwargs, 2), about))
     except _UNPICKLABLE as error:
         reason = f"{name}: the call cannot be pickled: {_words(error)}"
         for label, argument in [

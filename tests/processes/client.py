@@ -2,6 +2,7 @@
 
 import select
 import socket
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -44,9 +45,9 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def send(self, path: str, fields: str = "") -> None:
+    def send(self, path: str, fields: str = "", method: str = "GET", body: bytes = b"") -> None:
         """Ask for `path`; `fields` are further header lines, each with its end."""
-        self._socket.sendall(f"GET {path} HTTP/1.1\r\nhost: test\r\n{fields}\r\n".encode("latin-1"))
+        self._socket.sendall(f"{method} {path} HTTP/1.1\r\nhost: test\r\n{fields}\r\n".encode("latin-1") + body)
 
     def receive(self) -> Reply:
         """The next response. Raises Lost, or OSError when the connection was reset."""
@@ -70,6 +71,10 @@ class Client:
         self.send(path, fields)
         return self.receive()
 
+    def post(self, path: str, body: bytes) -> Reply:
+        self.send(path, f"content-length: {len(body)}\r\n", "POST", body)
+        return self.receive()
+
     def wait_closed(self) -> None:
         """Wait until the server closes, without another byte. Raises ConnectionResetError, AssertionError."""
         rest = self._received or self._socket.recv(RECEIVE_BYTES)
@@ -79,6 +84,11 @@ class Client:
         return self._socket.fileno()
 
     def close(self) -> None:
+        self._socket.close()
+
+    def reset(self) -> None:
+        """Leave without a word: the server sees a reset (socket(7), SO_LINGER)."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
     def _receive_more(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes.gate import Gate
+from tests.processes.jobs import Jobs
 from tests.processes.tree import Tree
 
 
@@ -34,3 +35,11 @@ def _tree(folder: Path) -> Iterator[Tree]:
     yield tree
     tree.close()
     print(tree.report())  # pytest shows it when the test failed
+
+
+@pytest.fixture
+def jobs(tree: Tree) -> Iterator[Jobs]:
+    """Jobs in that tree, which the test starts. When it is over, nothing of them may be left."""
+    jobs = Jobs(tree)
+    yield jobs
+    jobs.check_nothing_left()

@@ -165,8 +165,7 @@ class Tree:
 
     def close(self) -> None:
         """End whatever is left of it, at once."""
-        for client in self._clients:
-            client.close()
+        self.close_clients()
         if self._process is None:
             return
         self._ready.close()
@@ -175,6 +174,11 @@ class Tree:
         except ProcessLookupError:
             pass
         self.wait_exit()
+
+    def close_clients(self) -> None:
+        """Close all connections to it."""
+        for client in self._clients:
+            client.close()
 
     def report(self) -> str:
         """The evidence: processes, and the end of the log."""
