@@ -7,7 +7,7 @@ INSTALLED = $(VENV)/.installed
 DEVELOPED = $(VENV)/.developed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-processes test-all check fmt docs bench bench-respawn clean
+.PHONY: help demo test test-fast test-processes test-all check fmt docs bench bench-respawn bench-offload clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,9 +46,13 @@ fmt: $(DEVELOPED)  ## format the code and mend what lint can mend
 docs: $(DEVELOPED)  ## generate docs/settings.md
 	$(RUN)/python -m prefork.cli.docs
 
-bench: $(INSTALLED)  ## measure against other servers (needs wrk; see docs/benchmarks.md)
+bench: $(INSTALLED)  ## measure against other servers and pools (needs wrk; see docs/benchmarks.md)
 	$(RUN)/python benchmarks/run.py
 	$(RUN)/python benchmarks/respawn.py
+	$(RUN)/python benchmarks/offload.py
+
+bench-offload: $(INSTALLED)  ## measure offload against other pools of processes only
+	$(RUN)/python benchmarks/offload.py
 
 clean:  ## remove virtual environments, caches and installed peers
 	rm -rf .venv .venv-* benchmarks/.peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

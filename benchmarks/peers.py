@@ -1,4 +1,4 @@
-"""Get the servers to compare with: Python peers into environments of their own, Node, the floor in C."""
+"""Get the programs to compare with: Python peers into environments of their own, Node, the floor in C."""
 
 import shutil
 import subprocess
@@ -15,12 +15,22 @@ SERVERS = {
     "gunicorn": ("gunicorn==27.0.1", "uvloop==0.23.0"),
     "granian": ("granian==2.8.7", "uvloop==0.23.0"),
 }
-# Versions only, one environment a peer. "heavy" holds all of them, the app that is slow to import, and this tree.
+# Pools of processes; "pool" is for prefork's own and the standard library's.
+POOLS = {
+    "pool": ("uvloop==0.23.0", "numpy==2.4.6"),
+    "loky": ("loky==3.7.0", "cloudpickle==3.1.3", "uvloop==0.23.0", "numpy==2.4.6"),
+    "pebble": ("pebble==5.2.3", "uvloop==0.23.0", "numpy==2.4.6"),
+    "dirty": (*SERVERS["gunicorn"], "numpy==2.4.6"),
+}
+# Versions only, one environment a peer. "heavy" holds all servers and the app that is slow to import.
 PACKAGES = {
     **SERVERS,
+    **POOLS,
     "heavy": (*dict.fromkeys(sum(SERVERS.values(), ())), "fastapi==0.165.0", "numpy==2.4.6"),
 }
-DEBIAN = {"wrk": "wrk", "node": "nodejs", "cc": "gcc libc6-dev"}
+WITH_THIS_TREE = ("heavy", "pool")
+NODE_PACKAGES = {"piscina": "piscina@5.3.2"}
+DEBIAN = {"wrk": "wrk", "node": "nodejs", "npm": "npm", "cc": "gcc libc6-dev"}
 
 
 class PeerError(Exception):
@@ -28,7 +38,7 @@ class PeerError(Exception):
 
 
 def program(home: str) -> list[str]:
-    """The start of a server's command: "self" (this Python), "node", "floor", or a name in PACKAGES.
+    """The start of a command: "self" (this Python), "node", "floor", or a name in PACKAGES or NODE_PACKAGES.
 
     Installs or compiles what is missing. Raises PeerError.
     """
@@ -39,6 +49,9 @@ def program(home: str) -> list[str]:
             return [tool("node")]
         case "floor":
             return [str(compile_floor())]
+        case _ if home in NODE_PACKAGES:
+            node_modules(home)
+            return [tool("node")]
         case _:
             return [str(environment(home))]
 
@@ -66,7 +79,7 @@ def environment(name: str) -> Path:
     python, stamp = folder / "bin" / "python", folder / "installed.txt"
     packages = list(PACKAGES[name])
     wanted = "\n".join(packages)
-    if name == "heavy":
+    if name in WITH_THIS_TREE:
         packages += ["--editable", str(ROOT)]
         wanted += "\n" + (ROOT / "pyproject.toml").read_text()
     if stamp.exists() and stamp.read_text() == wanted:
@@ -76,6 +89,21 @@ def environment(name: str) -> Path:
     run([str(python), "-m", "pip", "install", "--quiet", *packages])
     stamp.write_text(wanted)
     return python
+
+
+def node_modules(name: str) -> Path:
+    """The folder that require() finds a package of Node in, installed once and anew when its version changes.
+
+    Raises PeerError.
+    """
+    folder, wanted = PEERS / name, NODE_PACKAGES[name]
+    stamp = folder / "installed.txt"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        print(f"installing {wanted}", file=sys.stderr)
+        folder.mkdir(parents=True, exist_ok=True)
+        run([tool("npm"), "install", "--prefix", str(folder), "--no-save", "--no-audit", "--no-fund", wanted])
+        stamp.write_text(wanted)
+    return folder / "node_modules"
 
 
 def run(command: list[str]) -> None:
