@@ -1,7 +1,8 @@
 """Choose where jobs run, as the settings say."""
 
 from prefork.errors import UsageError
-from prefork.jobs.local import LocalBackend, Spawner
+from prefork.jobs.crew import Spawner
+from prefork.jobs.local import LocalBackend
 from prefork.jobs.pool import Backend, Pool
 from prefork.settings import Settings
 from prefork.system import cgroup

@@ -60,10 +60,11 @@ class Cluster:
         self._id = ""  # of the scheduler
         self._news = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._closed = False
 
     def start(self) -> None:
         """Connect, in the background. Nothing if that was done."""
-        if self._keeper is None:
+        if self._keeper is None and not self._closed:
             self._keeper = asyncio.get_running_loop().create_task(self._keep_connected())
 
     def look(self) -> None:
@@ -79,14 +80,18 @@ class Cluster:
             self._listener.lost(reason)
 
     async def close(self) -> None:
+        connected = self.client is not None
+        self._closed = True
         self.lose("it is closed")
         if self._keeper is not None:
+            if connected:  # it comes to its end: an answer that is on its way would leave a socket behind
+                await asyncio.wait([self._keeper], timeout=CLOSE_SECONDS)
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
 
     async def _keep_connected(self) -> None:
         backoff = Backoff()
-        while True:
+        while not self._closed:
             try:
                 client, identity = await self._connect()
             except Exception as error:  # whatever the transports raise
@@ -125,19 +130,22 @@ class Cluster:
 
     async def _watch(self, client: Any, identity: Any) -> str:
         """Follow the cluster as workers come and go. Returns when it is lost, and why."""
-        while self.client is client:
+        while True:
             if identity["id"] != self._id:
                 return f"the Dask scheduler at {self.address} was restarted"
             self._see(identity["workers"])
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._news.wait()
+            if self.client is not client:
+                return ""  # it was lost already
             self._news.clear()  # before we ask: what happens from now on asks for another look
             try:
                 identity = await self._ask(client)
             except Exception as error:  # whatever the transports raise
                 return f"the Dask scheduler at {self.address} does not answer: {error or type(error).__name__}"
-        return ""
+            if self.client is not client:
+                return ""
 
     def _see(self, found: Mapping[str, Mapping[str, Any]]) -> None:
         before, self.workers = self.workers, {}

@@ -1,4 +1,4 @@
-"""Run jobs in processes of this machine: order offloaders as needed, give each its next job, let idle ones go."""
+"""Run jobs in processes of this machine: give each offloader its next job, and hear what comes of it."""
 
 import asyncio
 import logging
@@ -7,14 +7,13 @@ import pickle
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from prefork.core.backoff import Backoff
 from prefork.errors import Crashed, OffloadError
 from prefork.jobs import arena, failures, wire
 from prefork.jobs.arena import QUICK_BYTES, ArenaReader, ArenaWriter
+from prefork.jobs.crew import Crew, Spawner
 from prefork.jobs.job import Job, Progress
 from prefork.jobs.offloaders import OffloaderHandle
 from prefork.jobs.pool import Pool
@@ -24,31 +23,12 @@ from prefork.system import process
 AHEAD_SECONDS: Final = 0.001  # work that is sent to an offloader behind what it runs, so that it never waits for us
 AHEAD_JOBS: Final = 16
 SLOW_SECONDS: Final = 0.005  # a job that runs longer than this gets no others behind it; they are taken back
-SHRINK_SECONDS: Final = 5.0  # an arena that was not used for so long gives its memory back
-STOP_SECONDS: Final = 5.0  # for the stop hooks of an offloader that is let go
-END_SECONDS: Final = 1.0  # between SIGKILL and the news of its death
 
 _log = logging.getLogger("prefork.offload")
 
 
-class Spawner(Protocol):
-    """Who forks offloaders for us and ends them."""
-
-    on_forked: Callable[[int, int], None]
-    on_gone: Callable[[int, int | None, bool, str], None]
-
-    def order(self, number: int, descriptors: list[int]) -> None:
-        """Fork one that owns duplicates of these: its channel, its stacks file."""
-
-    def end(self, number: int, grace: float) -> None:
-        """End it, with all that its jobs have started: SIGTERM, then SIGKILL after `grace` seconds."""
-
-    def close(self) -> None:
-        """No more is wanted."""
-
-
 class LocalBackend:
-    """The offloaders of one pool."""
+    """A pool's way to its offloaders and back."""
 
     def __init__(self, pool: Pool, spawner: Spawner, processes: int) -> None:
         """At most `processes` offloaders, beside those that are about to end."""
@@ -57,20 +37,16 @@ class LocalBackend:
         self._pool = pool
         self._loop = pool.loop
         self._settings = pool.settings
-        self._spawner = spawner
-        self._handles: dict[int, OffloaderHandle] = {}  # all that are not gone, by number
+        self._crew = Crew(pool.settings, pool.loop, spawner, processes, self._changed, self._cannot, self.wake)
+        self._handles = self._crew.handles
         self._room = bytearray(wire.MESSAGE_BYTES)
         self._view = memoryview(self._room)
-        self._number = 0
-        self._backoff = Backoff()
         self._threads: ThreadPoolExecutor | None = None
         self._watching = False  # for jobs behind a slow one
-        self._sweeper: asyncio.TimerHandle | None = None
-        self._closing: asyncio.Event | None = None
 
     def start(self) -> None:
         """Order the offloaders that are always there."""
-        self._refill()
+        self._crew.refill()
 
     # -- what the pool asks
 
@@ -79,12 +55,11 @@ class LocalBackend:
         while (job := queue.peek()) is not None:
             handle = self._choose(job)
             if handle is None or not self._give(handle):
+                self._crew.grow(len(queue), job.terms.nice)
                 break
-        if len(queue):
-            self._grow(len(queue))
 
     def end(self, job: Job) -> None:
-        handle = self._holder(job)
+        handle = self._crew.holder(job)
         if handle is None:
             return
         if handle.loading is job:
@@ -93,7 +68,7 @@ class LocalBackend:
         self._take_back(handle)
         if handle.given.pop(job.number, None) is not None:
             _log.info("%s is ended: job %d (%s) is over", handle, job.number, job.name)
-            self._end(handle, job.terms.grace)
+            self._crew.end(handle, job.terms.grace)
         self.wake()
 
     def pause(self, job: Job) -> None:
@@ -103,18 +78,9 @@ class LocalBackend:
         self._pause(job, False)
 
     async def close(self) -> None:
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        self._closing = asyncio.Event()
-        for handle in list(self._handles.values()):
-            self._let_go(handle)
-        if self._handles:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STOP_SECONDS + END_SECONDS):
-                    await self._closing.wait()
+        await self._crew.close()
         if self._threads is not None:
             self._threads.shutdown(wait=False)
-        self._spawner.close()
 
     # -- what the spawner reports
 
@@ -133,15 +99,12 @@ class LocalBackend:
         if handle.copying:
             handle.when_copied = partial(self.gone, number, status, out_of_memory, reason)
             return
-        del self._handles[number]
-        expected, handle.leaving = handle.leaving, True
-        self._watch(handle)
-        self._take_back(handle)
+        expected = handle.leaving
+        self._crew.gone(handle)
         victims, stack = list(handle.given.values()), handle.stack()
         handle.given.clear()
         if not handle.ready and not expected:
-            words = reason or handle.boot_error or process.exit_words(status or 0)
-            self._could_not_start(words, stack)
+            self._crew.could_not_start(reason or handle.boot_error or process.exit_words(status or 0), stack)
         elif stack and expected:
             _log.info("stacks of %s when it was ended:\n%s", handle, stack)
         elif not victims and not expected:
@@ -149,12 +112,9 @@ class LocalBackend:
         handle.close()
         for job in victims:
             self._pool.died(job, _crash(job, handle, status or 0, out_of_memory, stack))
-        if self._closing is not None:
-            if not self._handles:
-                self._closing.set()
-            return
-        self._refill()
-        self.wake()
+        if not self._crew.closing:
+            self._crew.refill()
+            self.wake()
 
     # -- giving
 
@@ -284,9 +244,8 @@ class LocalBackend:
         value, error = found
         kind = header.kind
         if kind == wire.READY:
-            handle.ready = True
-            self._backoff.failures = 0
-            self._rest(handle)
+            self._crew.ready(handle)
+            self.wake()
             return
         if kind == wire.NOT_READY:
             handle.boot_error = str(value)
@@ -305,7 +264,7 @@ class LocalBackend:
             if header.flags & wire.KEPT:
                 handle.forget_arena()
             if header.flags & wire.LEAVING:
-                self._leaves(handle)
+                self._crew.leaves(handle)
             if kind == wire.RESULT:
                 self._pool.returned(job, value, header.seconds)
             else:
@@ -320,7 +279,7 @@ class LocalBackend:
         self._pool.raised(job, wrong, 0.0)
         if not last:
             del handle.given[job.number]
-            self._end(handle, job.terms.grace)
+            self._crew.end(handle, job.terms.grace)
         self._rest(handle)
 
     def _copy(
@@ -356,50 +315,19 @@ class LocalBackend:
 
     # -- the offloaders
 
-    def _active(self) -> list[OffloaderHandle]:
-        return [handle for handle in self._handles.values() if not handle.leaving]
-
-    def _holder(self, job: Job) -> OffloaderHandle | None:
-        return next((handle for handle in self._handles.values() if job.number in handle.given), None)
-
-    def _may_order(self) -> bool:
-        return self._closing is None and self._loop.time() >= self._backoff.not_before
-
-    def _grow(self, waiting: int) -> None:
-        """Order offloaders for jobs that wait."""
-        active = self._active()
-        booting = sum(not handle.ready for handle in active)
-        if not self._may_order():
-            return
-        job = self._pool.queue.peek()
-        if len(active) >= self.processes and job is not None:
-            too_nice = next((h for h in active if h.idle and h.nice > job.terms.nice), None)
-            if too_nice is None:
-                return
-            self._let_go(too_nice)
-            active.remove(too_nice)
-        for _ in range(min(waiting - booting, self.processes - len(active))):
-            self._order()
-
-    def _refill(self) -> None:
-        """Keep as many as are wanted at least."""
-        missing = self._settings.offload_min - len(self._active())
-        for _ in range(missing if self._may_order() else 0):
-            self._order()
-
-    def _order(self) -> None:
-        self._number += 1
-        try:
-            handle = OffloaderHandle(self._number)
-        except OSError as error:  # out of descriptors
-            self._could_not_start(error.strerror or str(error), "")
-            return
-        self._handles[handle.number] = handle
+    def _changed(self, handle: OffloaderHandle) -> None:
+        """One was ordered, or leaves: then what it was given and has not begun goes to others."""
         self._watch(handle)
-        self._spawner.order(handle.number, [handle.far.fileno(), handle.stacks])
+        if handle.leaving:
+            self._take_back(handle)
+
+    def _cannot(self, reason: str) -> None:
+        """No offloader can start: what waits would wait in vain."""
+        for job in list(self._pool.queue):
+            self._pool.raised(job, OffloadError(f"{job.name}: no offloader can start: {reason}"), 0.0)
 
     def _pause(self, job: Job, paused: bool) -> None:
-        handle = self._holder(job)
+        handle = self._crew.holder(job)
         if handle is not None:
             handle.paused = paused
             self._watch(handle)
@@ -417,70 +345,9 @@ class LocalBackend:
     def _rest(self, handle: OffloaderHandle) -> None:
         """An offloader has room for its next job."""
         if not handle.given:
-            handle.alone = handle.paused = False
-            handle.idle_since = self._loop.time()
-            if self._sweeper is None and self._closing is None:
-                self._sweeper = self._loop.call_later(self._sweep_seconds, self._sweep)
+            self._crew.rest(handle)
         if len(self._pool.queue):
             self.wake()
-
-    @property
-    def _sweep_seconds(self) -> float:
-        return min(SHRINK_SECONDS, self._settings.offload_idle_seconds) / 2
-
-    def _sweep(self) -> None:
-        """Let go of offloaders that were idle for long; take memory from arenas that were not used."""
-        self._sweeper = None
-        now = self._loop.time()
-        active = self._active()
-        spare = len(active) - self._settings.offload_min
-        for handle in active:
-            if not handle.idle:
-                continue
-            if spare > 0 and now - handle.idle_since >= self._settings.offload_idle_seconds:
-                spare -= 1
-                self._let_go(handle)
-            elif not handle.shrunk and now - handle.idle_since >= SHRINK_SECONDS:
-                handle.shrink()
-        if any(not handle.shrunk for handle in active) or spare > 0:
-            self._sweeper = self._loop.call_later(self._sweep_seconds, self._sweep)
-
-    def _leaves(self, handle: OffloaderHandle) -> None:
-        """It ends by itself: what it was given behind its last job goes to others."""
-        handle.leaving = True
-        self._watch(handle)
-        self._take_back(handle)
-        self._loop.call_later(STOP_SECONDS, self._end_late, handle)
-        self._refill()
-
-    def _let_go(self, handle: OffloaderHandle) -> None:
-        """Let it end in order: it sees the end of its channel, and runs the stop hooks."""
-        if not handle.leaving:
-            self._leaves(handle)
-            handle.end.shutdown(2)
-
-    def _end_late(self, handle: OffloaderHandle) -> None:
-        if handle.number in self._handles:
-            _log.warning("%s did not end within %g s and is ended", handle, STOP_SECONDS)
-            self._spawner.end(handle.number, 0.0)
-
-    def _end(self, handle: OffloaderHandle, grace: float) -> None:
-        """End it and all that its job has started; its place is free at once."""
-        handle.leaving = True
-        self._watch(handle)
-        self._spawner.end(handle.number, grace)
-        self._refill()
-
-    def _could_not_start(self, words: str, stack: str) -> None:
-        delay = self._backoff.died(None, self._loop.time())
-        _log.error("an offloader could not start: %s%s", words.rstrip(), f"\n{stack}" if stack else "")
-        if self._active():
-            return
-        summary = words.strip().splitlines()[-1] if words.strip() else "no reason is known"
-        for job in list(self._pool.queue):
-            self._pool.raised(job, OffloadError(f"{job.name}: no offloader can start: {summary}"), 0.0)
-        if self._closing is None:
-            self._loop.call_later(delay, self.wake)
 
 
 def _crash(job: Job, handle: OffloaderHandle, status: int, out_of_memory: bool, stack: str) -> Crashed:

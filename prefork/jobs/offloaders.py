@@ -1,6 +1,7 @@
 """The worker's record of an offloader: its channel, the jobs it was given, its arenas."""
 
 import os
+import socket
 from collections.abc import Callable
 from typing import Final
 
@@ -111,6 +112,10 @@ class OffloaderHandle:
             if not below and not line.startswith("Extension modules:"):
                 lines.append(line)
         return "\n".join(lines).strip()
+
+    def hang_up(self) -> None:
+        """Let it see the end of its channel."""
+        self.end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """It is gone."""

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import NoReturn
 
@@ -65,20 +66,20 @@ def _serve(start: MoldStart, app: Application | None, channel: Channel, stacks: 
         if isinstance(order, ReopenLogs):
             start.log_file.reopen()
         elif isinstance(order, Fork):
-            _fork(order.serial, channel, stacks, partial(run_worker, WorkerStart(start, order, descriptors), app))
+            become = partial(run_worker, WorkerStart(start, order, descriptors), app)
+            _fork(order.serial, start, channel, stacks, become)
         elif isinstance(order, ForkOffloader):
-            channel_of_it, stacks_of_it = descriptors
             its = OffloaderStart(
                 start.settings,
                 start.master,
-                channel_of_it,
-                stacks_of_it,
-                start.log_file.descriptor,
-                order.slot,
-                start.generation,
+                channel=descriptors[0],
+                stacks=descriptors[1],
+                log_file=start.log_file.descriptor,
+                slot=order.slot,
+                generation=start.generation,
             )
             prepare = partial(_import_late, start) if app is None else app.offloader
-            _fork(order.serial, channel, stacks, partial(run_offloader, its, prepare), leads=True)
+            _fork(order.serial, start, channel, stacks, partial(run_offloader, its, prepare), leads=True)
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -89,7 +90,9 @@ def _import_late(start: MoldStart) -> None:
     log.serve_root(start.log_file, start.settings)
 
 
-def _fork(serial: int, channel: Channel, stacks: int, become: Callable[[], NoReturn], leads: bool = False) -> None:
+def _fork(
+    serial: int, start: MoldStart, channel: Channel, stacks: int, become: Callable[[], NoReturn], leads: bool = False
+) -> None:
     """Fork twice: the process between reports the new one and ends, and the master, a subreaper, adopts that.
 
     One that `leads` has a process group of its own by the time it is reported.
@@ -103,6 +106,7 @@ def _fork(serial: int, channel: Channel, stacks: int, become: Callable[[], NoRet
         os.waitpid(between, 0)
         return
     try:
+        us = os.getpid()
         try:
             pid = os.fork()
         except OSError as error:
@@ -110,11 +114,13 @@ def _fork(serial: int, channel: Channel, stacks: int, become: Callable[[], NoRet
             os._exit(1)
         if pid:
             if leads:
-                os.setpgid(pid, pid)
+                with suppress(OSError):  # it has died already
+                    os.setpgid(pid, pid)
             channel.send(Forked(serial, pid))
             os._exit(0)
         channel.close()
         os.close(stacks)
+        process.wait_for_adoption(start.master, us)
         become()
     finally:
         os._exit(1)  # never up into the mold's frames

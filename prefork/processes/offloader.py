@@ -32,7 +32,6 @@ class OffloaderStart:
 
 def run_offloader(start: OffloaderStart, prepare: Callable[[], None]) -> NoReturn:
     """The life of an offloader, in a fresh child. `prepare` imports what jobs need and is not there yet."""
-    process.wait_for_adoption(start.parent)
     process.die_with_parent(start.parent)
     process.become_child()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

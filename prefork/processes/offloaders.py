@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from prefork.messages import Message, OffloaderForked, OffloaderGone
+from prefork.messages import OffloaderForked, OffloaderGone
 from prefork.system import cgroup, process
-from prefork.system.channel import Channel, ChannelClosed
+from prefork.system.channel import Channel
 
 ORPHAN_SECONDS: Final = 1.0  # what an offloader gets between SIGTERM and SIGKILL when its worker has died
 
@@ -52,7 +52,7 @@ class Offloaders:
             return False
         handle.pid = pid
         _log.debug("offloader %d is process %d", handle.number, pid)
-        _tell(handle.owner, OffloaderForked(handle.number, pid))
+        handle.owner.tell(OffloaderForked(handle.number, pid))
         if handle.ended:
             self._terminate(handle, now)
         return True
@@ -61,7 +61,7 @@ class Offloaders:
         """One could not be forked. Returns whether it was one of ours."""
         handle = self._handles.pop(serial, None)
         if handle is not None:
-            _tell(handle.owner, OffloaderGone(handle.number, None, reason=reason))
+            handle.owner.tell(OffloaderGone(handle.number, None, reason=reason))
         return handle is not None
 
     def mold_gone(self, generation: int) -> None:
@@ -80,7 +80,7 @@ class Offloaders:
             return False
         handle.reaped = True
         _log.debug("offloader %d (pid %d) ended: %s", handle.number, pid, process.exit_words(status))
-        _tell(handle.owner, OffloaderGone(handle.number, status, self._oom.more()))
+        handle.owner.tell(OffloaderGone(handle.number, status, self._oom.more()))
         # As long as it has members, the group's number is not given to anybody else (setpgid(2)).
         if handle.kill_at is None or not process.end_group(pid, 0):
             process.end_group(pid, signal.SIGKILL)
@@ -130,10 +130,3 @@ class Offloaders:
         process.end_group(handle.pid, signal.SIGTERM)
         process.end_group(handle.pid, signal.SIGCONT)  # one that is stopped would not see it
         handle.kill_at = now + handle.grace
-
-
-def _tell(owner: Channel, message: Message) -> None:
-    try:
-        owner.send(message)
-    except ChannelClosed:
-        pass  # it is gone too

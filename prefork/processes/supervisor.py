@@ -163,7 +163,7 @@ class Supervisor:
     def reopen_logs(self) -> None:
         """Tell everybody that log files were moved away."""
         for channel in [*(link.channel for link in self._links.values()), *(mold.channel for mold in self._molds)]:
-            self._tell(channel, ReopenLogs())
+            channel.tell(ReopenLogs())
 
     def reap(self, now: float) -> None:
         """Collect every child that has ended; as PID 1 also those that were never ours (waitpid(2))."""
@@ -245,7 +245,7 @@ class Supervisor:
                 self._offloaders.reaped(message.pid, status)
             return
         if handle is None:
-            _send_signal(message.pid, signal.SIGKILL)
+            process.send_signal(message.pid, signal.SIGKILL)
             return
         handle.pid = message.pid
         if status is not None:
@@ -316,7 +316,7 @@ class Supervisor:
             return
         _log.info("%s drains: %s", handle, reason)
         link = self._links[handle.serial]
-        self._tell(link.channel, Drain(hand_back, seconds))
+        link.channel.tell(Drain(hand_back, seconds))
         if hand_back:
             self._handout.take_back(link)
 
@@ -333,14 +333,14 @@ class Supervisor:
                 stopped,
                 taken,
             )
-            _send_signal(handle.pid, process.STACKS_SIGNAL)
+            process.send_signal(handle.pid, process.STACKS_SIGNAL)
         elif isinstance(action, health.Recover):
             handle.apply(Event.BEAT_AGAIN)
             _log.info("%s runs again", handle)
         elif isinstance(action, health.Abort):
             _log.error("%s is aborted: %s", handle, action.reason)
             handle.aborted_at = now
-            _send_signal(handle.pid, signal.SIGABRT)
+            process.send_signal(handle.pid, signal.SIGABRT)
         else:
             _log.error("%s is killed: %s", handle, action.reason)
             self._kill(handle)
@@ -348,7 +348,7 @@ class Supervisor:
     def _kill(self, handle: WorkerHandle) -> None:
         if not handle.killed and handle.pid is not None:
             handle.killed = True
-            _send_signal(handle.pid, signal.SIGKILL)
+            process.send_signal(handle.pid, signal.SIGKILL)
 
     def _worker_gone(self, handle: WorkerHandle, status: int, now: float) -> None:
         link = self._links[handle.serial]
@@ -404,20 +404,5 @@ class Supervisor:
         if channel in self._selector.get_map():
             self._selector.unregister(channel)
 
-    def _tell(self, channel: Channel, message: Message) -> None:
-        try:
-            channel.send(message)
-        except ChannelClosed:
-            pass  # it is dying; waitpid will tell
-
     def _beats(self) -> dict[int, float]:
         return {serial: link.board.last_beat for serial, link in self._links.items()}
-
-
-def _send_signal(pid: int | None, number: int) -> None:
-    """To a child that is not reaped yet, so the pid is still its own."""
-    if pid is not None:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass

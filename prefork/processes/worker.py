@@ -47,7 +47,6 @@ _log = logging.getLogger("prefork.worker")
 
 def run_worker(start: WorkerStart, app: Application | None) -> NoReturn:
     """The life of a worker, in a fresh child of the mold. `app` is None when the worker is to import it itself."""
-    process.wait_for_adoption(start.mold.master)
     process.die_with_parent(start.mold.master)
     process.become_child()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,5 +1,6 @@
 """Messages with descriptors between two processes, over a pair of SOCK_SEQPACKET sockets (unix(7))."""
 
+import contextlib
 import os
 import socket
 from collections.abc import Sequence
@@ -46,6 +47,11 @@ class Channel:
         except OSError as error:
             raise ChannelClosed(str(error)) from error
         return True
+
+    def tell(self, message: Message) -> None:
+        """Send a message to one who may be dying; that it is gone is told elsewhere."""
+        with contextlib.suppress(ChannelClosed):
+            self.send(message)
 
     def receive(self) -> tuple[Message, list[int]] | None:
         """The next message and its descriptors; None when there is none yet. Raises ChannelClosed."""

@@ -64,21 +64,22 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def wait_for_adoption(parent: int) -> None:
-    """Wait until process `parent`, a subreaper, has become our parent: the process that forked us has ended."""
-    while (between := os.getppid()) != parent:
-        try:
-            descriptor = os.pidfd_open(between)
-        except ProcessLookupError:
-            continue
+def wait_for_adoption(parent: int, between: int) -> None:
+    """Wait until process `between`, which forked us, has ended, so that `parent`, a subreaper, has become our parent.
+    If that is gone too, somebody else has, and we end."""
+    try:
+        descriptor = os.pidfd_open(between)
+    except ProcessLookupError:
+        pass  # it has ended, and is reaped
+    else:
         try:
             ended = select.poll()
             ended.register(descriptor, select.POLLIN)
             ended.poll()
         finally:
             os.close(descriptor)
-        if os.getppid() not in (parent, between):
-            os._exit(1)  # someone else adopted us: the master is gone
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def close_descriptors_except(kept: Iterable[int]) -> None:
@@ -171,6 +172,13 @@ def exit_words(status: int) -> str:
         except ValueError:
             return f"signal {number}"
     return f"exit status {os.waitstatus_to_exitcode(status)}"
+
+
+def send_signal(pid: int | None, number: int) -> None:
+    """To a child that is not reaped yet, so the pid is still its own; None is one that is not forked."""
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def end_group(leader: int, number: int) -> bool:

@@ -43,13 +43,28 @@ def test_a_subreaper_adopts_and_reaps_the_grandchild_of_a_dead_child() -> None:
 parent = os.getpid()
 process.become_subreaper()
 if os.fork() == 0:
+    between = os.getpid()
     if os.fork() == 0:
-        process.wait_for_adoption(parent)
+        process.wait_for_adoption(parent, between)
         os._exit(7 if os.getppid() == parent else 8)
     os._exit(0)
 print(sorted(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(2)))
 """)
     assert done.stdout == "[0, 7]\n"
+
+
+def test_a_grandchild_that_somebody_else_adopts_ends() -> None:
+    done = run("""
+process.become_subreaper()
+if os.fork() == 0:
+    between = os.getpid()
+    if os.fork() == 0:
+        process.wait_for_adoption(between, between)  # that one is gone by then: we are the subreaper's
+        os._exit(8)
+    os._exit(0)
+print(sorted(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(2)))
+""")
+    assert done.stdout == "[0, 1]\n"
 
 
 def test_a_child_is_killed_when_its_parent_dies_even_if_it_ignores_all_signals() -> None:
