@@ -81,6 +81,8 @@ class DaskBackend:
         self.start()
         while len(self._pool.queue) and (worker := self._choose()) is not None:
             self._give(worker)
+        if self._cluster.unfit:
+            self.unreachable(self._cluster.unfit)
 
     def end(self, job: Job) -> None:
         run = self._find(job)
@@ -220,7 +222,7 @@ class DaskBackend:
             return
         self._leave(run)
         if isinstance(error, self._distributed.KilledWorker | self._distributed.CancelledError):
-            run.worker.threads = 0  # as far as we know; a look will tell
+            run.worker.offered = 0  # as far as we know; a look will tell
             cluster.look()
             self._pool.died(run.job, _crash(run, f"its Dask worker has gone, or the cluster has dropped it: {error}"))
         else:

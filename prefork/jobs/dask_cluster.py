@@ -7,7 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from prefork import __version__
 from prefork.core.backoff import Backoff
+from prefork.jobs import dask_worker
 
 CONNECT_SECONDS: Final = 5.0  # for one attempt; a scheduler that is there answers in milliseconds
 LOOK_SECONDS: Final = 2.0  # between two looks when nothing is heard; Dask's own clients look as often
@@ -24,8 +26,16 @@ class Worker:
 
     address: str
     directory: str  # its own, as long as it lives: another process at the same address has another
-    threads: int = 0  # that may be given jobs
+    offered: int = 0  # threads
     given: int = 0  # jobs of ours that hold one
+    checked: bool = False  # whether it can run jobs, or about to be
+    ready: bool = False  # it can
+    unfit: str = ""  # why it cannot
+
+    @property
+    def threads(self) -> int:
+        """That may be given jobs."""
+        return self.offered if self.ready else 0
 
 
 class Listener(Protocol):
@@ -44,7 +54,7 @@ class Listener(Protocol):
         """The connection has gone, and all that was asked through it."""
 
     def unreachable(self, reason: str) -> None:
-        """An attempt to connect has failed; there will be others."""
+        """There is nobody who could run jobs now. There may be again."""
 
 
 class Cluster:
@@ -60,12 +70,19 @@ class Cluster:
         self._id = ""  # of the scheduler
         self._news = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._checks: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def start(self) -> None:
         """Connect, in the background. Nothing if that was done."""
         if self._keeper is None and not self._closed:
             self._keeper = asyncio.get_running_loop().create_task(self._keep_connected())
+
+    @property
+    def unfit(self) -> str:
+        """Why none of the workers can run jobs, when that is so."""
+        reasons = [worker.unfit for worker in self.workers.values()]
+        return reasons[0] if reasons and all(reasons) else ""
 
     def look(self) -> None:
         """Something has happened: see which workers are there."""
@@ -76,6 +93,8 @@ class Cluster:
         if self.client is not None:
             self.client = None
             self.workers = {}
+            for check in self._checks:
+                check.cancel()
             self._news.set()
             self._listener.lost(reason)
 
@@ -87,21 +106,22 @@ class Cluster:
             if connected:  # it comes to its end: an answer that is on its way would leave a socket behind
                 await asyncio.wait([self._keeper], timeout=CLOSE_SECONDS)
             self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            await asyncio.gather(self._keeper, *self._checks, return_exceptions=True)
 
     async def _keep_connected(self) -> None:
+        loop = asyncio.get_running_loop()
         backoff = Backoff()
         while not self._closed:
+            await asyncio.sleep(backoff.not_before - loop.time())
             try:
                 client, identity = await self._connect()
             except Exception as error:  # whatever the transports raise
-                delay = backoff.died(None, asyncio.get_running_loop().time())
+                delay = backoff.died(None, loop.time())
                 reason = f"the Dask scheduler at {self.address} cannot be reached: {error or type(error).__name__}"
                 _log.error("%s; next try in %.1f s", reason, delay)
                 self._listener.unreachable(reason)
-                await asyncio.sleep(delay)
                 continue
-            backoff.failures = 0
+            since = loop.time()
             self.client, self._id = client, identity["id"]
             _log.info("connected to the Dask scheduler at %s", self.address)
             self._listener.connected()
@@ -109,6 +129,7 @@ class Cluster:
                 self.lose(await self._watch(client, identity))
             finally:
                 await _close(client)
+            backoff.died(loop.time() - since, loop.time())
 
     async def _connect(self) -> tuple[Any, Any]:
         """A client, and what its scheduler says."""
@@ -153,11 +174,34 @@ class Cluster:
             worker = before.get(address)
             if worker is None or worker.directory != facts["local_directory"]:
                 worker = Worker(address, facts["local_directory"])
-            worker.threads = facts["nthreads"] if facts["status"] == "running" else 0
+            worker.offered = facts["nthreads"] if facts["status"] == "running" else 0
             self.workers[address] = worker
+            if not worker.checked:
+                worker.checked = True
+                check = asyncio.get_running_loop().create_task(self._check(self.client, worker))
+                self._checks.add(check)
+                check.add_done_callback(self._checks.discard)
         if before and not found:
             _log.warning("the Dask cluster at %s has no workers left; jobs wait", self.address)
         self._listener.changed([worker for worker in before.values() if self.workers.get(worker.address) is not worker])
+
+    async def _check(self, client: Any, worker: Worker) -> None:
+        """See that a worker can run jobs. One that cannot load what it is sent would end with the first."""
+        try:
+            found = await client.run(dask_worker.version, workers=[worker.address])
+            there = found[worker.address]
+            worker.unfit = f"it has prefork {there}; here it is {__version__}" if there != __version__ else ""
+        except OSError:  # it has gone, or will be there in a moment
+            worker.checked = False
+            return
+        except Exception as error:  # whatever an import raises
+            worker.unfit = f"it needs prefork {__version__}: {type(error).__name__}: {error}"
+        if worker.unfit:
+            worker.unfit = f"Dask worker {worker.address} cannot run jobs: {worker.unfit}"
+            _log.error("%s", worker.unfit)
+        worker.ready = not worker.unfit
+        if self.client is client:
+            self._listener.changed([])
 
     def _hear(self, event: tuple[float, Any]) -> None:
         _, said = event

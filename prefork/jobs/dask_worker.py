@@ -14,6 +14,7 @@ from contextvars import Context, ContextVar
 from functools import cache
 from typing import Any, Final, NamedTuple, cast
 
+from prefork import __version__
 from prefork.errors import OffloadError, Unsendable
 from prefork.jobs import client, context, failures, hooks, payload, runner
 from prefork.jobs.job import ITEMS
@@ -118,8 +119,13 @@ def run(errand: tuple[Any, ...], parcel: Parcel) -> tuple[str, Parcel, float]:
     return kind, Parcel.of(reply), time.monotonic() - began
 
 
+def version() -> str:
+    """Ours, to be asked beside the tasks (`Client.run`)."""
+    return __version__
+
+
 async def wait_over(key: Key, dask_worker: Any) -> None:
-    """Run beside the tasks (`Client.run`): return when a task that was cancelled runs no more."""
+    """Beside the tasks, too: return when one that was cancelled runs no more."""
     while key in dask_worker.state.tasks:  # noqa: ASYNC110 - Dask has no event for it
         await asyncio.sleep(OVER_SECONDS)
 

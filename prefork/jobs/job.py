@@ -47,6 +47,7 @@ class Job:
         "paused",
         "payload",
         "priority",
+        "sent",
         "state",
         "stream",
         "terms",
@@ -75,6 +76,7 @@ class Job:
         self.outcome = outcome
         self.state = State.WAITING
         self.deaths = 0  # of processes under it
+        self.sent = False  # items: it cannot be run again unseen
         self.paused = False
         self._items: deque[Any] | None = deque() if stream else None
         self._reports: deque[Progress] | None = None
@@ -126,6 +128,7 @@ class Job:
         """Returns whether there is room for more."""
         if self._items is None:
             return True
+        self.sent = True
         self._items.append(item)
         self._tell()
         return len(self._items) < ITEMS

@@ -147,7 +147,7 @@ class Pool:
         if job.state is not State.RUNNING:
             return
         job.deaths += 1
-        if job.terms.idempotent and may_retry(job.terms.retries, job.deaths):
+        if job.terms.idempotent and not job.sent and may_retry(job.terms.retries, job.deaths):
             _log.warning("job %d (%s) is tried again: %s", job.number, job.name, error.reason)
             self._wait_again(job, Event.RETRIED)
             self.backend.wake()
