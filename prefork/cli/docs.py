@@ -1,13 +1,16 @@
-"""Write the pages that are made from code, docs/settings.md and docs/lifecycle.md, or check that they are fresh."""
+"""Write the pages that are made from code, docs/settings.md and the lives of workers and jobs, or check them."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
-from prefork.core.lifecycle import MOVES, Event, State
+from prefork.core import job, lifecycle
 from prefork.settings import GROUPS, SETTINGS, Setting
 
 COMMAND = "python -m prefork.cli.docs"
@@ -51,23 +54,34 @@ TABLE = """
 """
 
 
-LIFECYCLE = """\
+WORKER = """\
 # The life of a worker
 
 <!-- Written by `{command}` from prefork/core/lifecycle.py. Do not edit. -->
 
 What a worker is, as far as the master was told, and what each event makes of it. An empty cell cannot happen: the
 master would stop with an error that names both words, rather than guess.
+"""
+JOB = """\
+# The life of a job
 
+<!-- Written by `{command}` from prefork/core/job.py. Do not edit. -->
+
+What a job is, as the worker that submitted it knows, and what each event makes of it. What is refused is never a job.
+An empty cell cannot happen: news of a job that is over is dropped by its number.
+"""
+LIFE = """
 ```mermaid
 stateDiagram-v2
-    [*] --> booting
-{arrows}    gone --> [*]
-```
+    [*] --> {first}
+{arrows}{ends}```
 
 | state | {events} |
 | --- |{rules}
 {rows}"""
+
+S = TypeVar("S", bound=Enum)
+E = TypeVar("E", bound=Enum)
 
 
 def settings_page() -> str:
@@ -79,21 +93,41 @@ def settings_page() -> str:
     return "".join(parts)
 
 
-def lifecycle_page() -> str:
+def worker_page() -> str:
     """The text of docs/lifecycle.md."""
-    arrows = "".join(
-        f"    {state.value} --> {after.value}: {event.value}\n"
-        for (state, event), after in MOVES.items()
-        if after is not state
+    return WORKER.format(command=COMMAND) + _life(lifecycle.State, lifecycle.Event, lifecycle.MOVES)
+
+
+def job_page() -> str:
+    """The text of docs/jobs.md."""
+    return JOB.format(command=COMMAND) + _life(job.State, job.Event, job.MOVES)
+
+
+def _life(states: type[S], events: type[E], moves: Mapping[tuple[S, E], S]) -> str:
+    """A table of moves as a diagram and a table. The first state is where a life begins."""
+
+    def name(state: S) -> str:
+        return str(state.value).replace(" ", "_")  # a diagram's names have no spaces
+
+    def after(state: S, event: E) -> str:
+        found = moves.get((state, event))
+        return "" if found is None else str(found.value)
+
+    left = {state for state, _ in moves}
+    return LIFE.format(
+        first=name(next(iter(states))),
+        arrows="".join(
+            f"    {name(state)} --> {name(found)}: {event.value}\n"
+            for (state, event), found in moves.items()
+            if found is not state
+        ),
+        ends="".join(f"    {name(state)} --> [*]\n" for state in states if state not in left),
+        events=" | ".join(event.value for event in events),
+        rules=" --- |" * len(events),
+        rows="".join(
+            f"| {state.value} | {' | '.join(after(state, event) for event in events)} |\n" for state in states
+        ),
     )
-    rows = "".join(f"| {state.value} | {' | '.join(_after(state, event) for event in Event)} |\n" for state in State)
-    events = " | ".join(event.value for event in Event)
-    return LIFECYCLE.format(command=COMMAND, arrows=arrows, events=events, rules=" --- |" * len(Event), rows=rows)
-
-
-def _after(state: State, event: Event) -> str:
-    after = MOVES.get((state, event))
-    return "" if after is None else after.value
 
 
 def _row(setting: Setting) -> str:
@@ -107,7 +141,7 @@ def _row(setting: Setting) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-PAGES = {"settings.md": settings_page, "lifecycle.md": lifecycle_page}
+PAGES = {"settings.md": settings_page, "lifecycle.md": worker_page, "jobs.md": job_page}
 
 
 @click.command()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from prefork.cli.docs import COMMAND, PAGES, lifecycle_page, main, settings_page
-from prefork.core.lifecycle import State
+from prefork.cli.docs import COMMAND, PAGES, job_page, main, settings_page, worker_page
+from prefork.core import job, lifecycle
 from prefork.settings import SETTINGS
 
 
@@ -19,10 +19,11 @@ def test_the_page_has_a_row_for_every_setting() -> None:
             assert part in row
 
 
-def test_the_diagram_shows_every_state() -> None:
-    for state in State:
-        assert f"--> {state.value}" in lifecycle_page()
-        assert f"| {state.value} |" in lifecycle_page()
+def test_the_diagrams_show_every_state() -> None:
+    for page, states in ((worker_page(), list(lifecycle.State)), (job_page(), list(job.State))):
+        for state in states:
+            assert f"--> {state.value.replace(' ', '_')}" in page
+            assert f"| {state.value} |" in page
 
 
 def test_the_pages_in_the_repository_are_fresh() -> None:
