@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Generator
 from typing import Any, Final, NamedTuple, Protocol
 
 from prefork.core.job import Event, State, move
+from prefork.errors import Cancelled
 from prefork.jobs.options import Terms
 from prefork.jobs.payload import Payload
 
@@ -147,7 +148,8 @@ class Job:
         self._forget()
         if not self.outcome.done():
             self.outcome.set_exception(error)
-            self.outcome.exception()  # looked at: who cancelled or left will not
+            if isinstance(error, Cancelled):
+                self.outcome.exception()  # looked at: who cancelled it may have left; else asyncio says that nobody did
 
     def _forget(self) -> None:
         self.payload = Payload(b"", ())  # which may hold large buffers of the caller's

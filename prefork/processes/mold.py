@@ -126,13 +126,14 @@ def _fork(
         os._exit(1)  # never up into the mold's frames
 
 
-def warn_if_unsafe_to_fork(before: set[int]) -> None:
+def warn_if_unsafe_to_fork(before: set[int], native: bool = True) -> None:
     """Name what the import has left behind that forked workers cannot share: threads, sockets, event loops.
 
-    `before` holds the descriptors that were open before the import.
+    `before` holds the descriptors that were open before the import. Without `native`, only Python's own threads count:
+    those of OpenBLAS, which NumPy starts, see to themselves when we fork.
     """
     names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-    foreign = len(os.listdir("/proc/self/task")) - 1 - len(names)
+    foreign = len(os.listdir("/proc/self/task")) - 1 - len(names) if native else 0
     if foreign > 0:
         names.append(f"{foreign} started by native code")
     if names:

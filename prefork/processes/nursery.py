@@ -96,13 +96,7 @@ class Nursery:
 
     def _reap(self) -> None:
         self._signals.drain()
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        for pid, status in process.reap():
             self._offloaders.reaped(pid, status)
 
 
@@ -124,7 +118,7 @@ def import_program(preparation: dict[str, Any], modules: list[str]) -> str:
             importlib.import_module(module)
     except BaseException as error:
         return shorten(app_traceback(error))
-    warn_if_unsafe_to_fork(before)
+    warn_if_unsafe_to_fork(before, native=False)
     return ""
 
 

@@ -166,14 +166,8 @@ class Supervisor:
             channel.tell(ReopenLogs())
 
     def reap(self, now: float) -> None:
-        """Collect every child that has ended; as PID 1 also those that were never ours (waitpid(2))."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        """Collect every child that has ended."""
+        for pid, status in process.reap():
             handle = self.roster.by_pid(pid)
             mold = self._molds.of_pid(pid)
             if handle is not None:

@@ -10,7 +10,7 @@ import resource
 import select
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NoReturn
 
 try:
@@ -172,6 +172,18 @@ def exit_words(status: int) -> str:
         except ValueError:
             return f"signal {number}"
     return f"exit status {os.waitstatus_to_exitcode(status)}"
+
+
+def reap() -> Iterator[tuple[int, int]]:
+    """Each child that has ended, and its status (waitpid(2)); as PID 1 also children that were never ours."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, status
 
 
 def send_signal(pid: int | None, number: int) -> None:

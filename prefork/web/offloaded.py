@@ -1,6 +1,7 @@
 """Endpoints that run as jobs: the request goes to an offloader, the response comes back, whole or piece by piece."""
 
 import asyncio
+import contextlib
 import copy
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
@@ -195,4 +196,6 @@ class Items:
         return item
 
     def __del__(self) -> None:
-        self._job.cancel()
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            # The garbage collector may run in any thread.
+            self._job.outcome.get_loop().call_soon_threadsafe(self._job.cancel)
