@@ -164,3 +164,12 @@ def _refuse_conflicts(settings: Settings, origin: Mapping[str, str]) -> None:
             f"hang_seconds = {hang.show(settings.hang_seconds)} ({origin['hang_seconds']}) must be 0 or > "
             f"stall_seconds = {stall.show(settings.stall_seconds)} ({origin['stall_seconds']})"
         )
+    if settings.offload_max != "auto" and settings.offload_min > settings.offload_max:
+        raise UsageError(
+            f"offload_min = {settings.offload_min} ({origin['offload_min']}) must be ≤ "
+            f"offload_max = {settings.offload_max} ({origin['offload_max']})"
+        )
+    if settings.offload_backend == "dask" and settings.offload_address is None:
+        raise UsageError(
+            f"offload_backend = dask ({origin['offload_backend']}) needs offload_address, such as tcp://scheduler:8786"
+        )

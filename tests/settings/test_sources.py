@@ -151,6 +151,21 @@ def test_the_hang_limit_is_off_or_above_the_stall_limit(tmp_path: Path, hang: st
         assert refused(tmp_path, flags, env) == expected
 
 
+def test_the_fewest_offloaders_are_no_more_than_the_most(tmp_path: Path) -> None:
+    assert load({"offload_min": "2", "offload_max": "2"}, {}, tmp_path).settings.offload_min == 2
+    assert load({"offload_min": "3"}, {}, tmp_path).settings.offload_max == "auto"
+    expected = "offload_min = 3 (--offload-min) must be ≤ offload_max = 2 (PREFORK_OFFLOAD_MAX)"
+    assert refused(tmp_path, {"offload_min": "3"}, {"PREFORK_OFFLOAD_MAX": "2"}) == expected
+
+
+def test_a_dask_backend_needs_an_address(tmp_path: Path) -> None:
+    flags = {"offload_backend": "dask", "offload_address": "tcp://127.0.0.1:8786"}
+    assert load(flags, {}, tmp_path).settings.offload_address == "tcp://127.0.0.1:8786"
+    assert refused(tmp_path, {"offload_backend": "dask"}) == (
+        "offload_backend = dask (--offload-backend) needs offload_address, such as tcp://scheduler:8786"
+    )
+
+
 def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     assert refused(tmp_path, {"config": "a.toml"}) == "--config: there is no file 'a.toml'"
     assert refused(tmp_path, env={"PREFORK_CONFIG": "b.toml"}) == "PREFORK_CONFIG: there is no file 'b.toml'"
