@@ -72,7 +72,8 @@ class Cancelled(OffloadError):
 class Crashed(OffloadError):
     """The job's process died under it.
 
-    `cause` is `signal`, `exit`, `memory` (its limit, or the kernel's for lack of memory) or `cpu` (its limit).
+    `cause` is `signal`, `exit`, `memory` (its limit, or the kernel's for lack of memory), `cpu` (its limit) or `lost`
+    (a Dask worker, or the way to it; the job may have run in part, or run on).
     `signal` or `exit_status` is what the process ended with, if it did; `stack` what Python was doing then, as far as
     faulthandler could tell.
     """

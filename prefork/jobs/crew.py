@@ -74,15 +74,15 @@ class Crew:
 
     def grow(self, waiting: int, nice: int) -> None:
         """Order offloaders for jobs that wait; the first of them must run at that niceness, or below."""
-        if not self._may_order():
-            return
         active = self._active()
         if len(active) >= self._most:
-            too_nice = next((handle for handle in active if handle.idle and handle.nice > nice), None)
+            too_nice = next((handle for handle in active if handle.nice > nice and handle.idle), None)
             if too_nice is None:
                 return
             self.let_go(too_nice)
             active.remove(too_nice)
+        if not self._may_order():
+            return
         booting = sum(not handle.ready for handle in active)
         for _ in range(min(waiting - booting, self._most - len(active))):
             self._order()

@@ -20,7 +20,7 @@ from prefork.jobs import client, context, failures, hooks, payload, runner
 from prefork.jobs.job import ITEMS
 from prefork.jobs.payload import Payload
 from prefork.jobs.references import name_of, subject
-from prefork.jobs.runner import PROGRESS_BURST, PROGRESS_SECONDS, LetGo, Streamed, call_job
+from prefork.jobs.runner import LetGo, Pace, Streamed, call_job
 from prefork.settings import Settings
 from prefork.system import log
 
@@ -138,7 +138,7 @@ class _Task:
         self._key = key
         self._errand = errand
         self._told: tuple[float, str] | None = None  # progress that has not been sent
-        self._tell_at = 0.0  # when the next report is due, if they come evenly
+        self._pace = Pace()
         self.number = errand.number
         self.request: str | None = None
 
@@ -170,10 +170,7 @@ class _Task:
         wants it any more."""
         self._check_wanted()
         self._told = (fraction, note)
-        now = time.monotonic()
-        due = max(self._tell_at, now - PROGRESS_BURST * PROGRESS_SECONDS)
-        if due <= now:
-            self._tell_at = due + PROGRESS_SECONDS
+        if self._pace.allows():
             self._tell()
 
     def _load(self, parcel: Parcel, name: str) -> Any:
@@ -217,12 +214,12 @@ class _Task:
             while (item := call_job(inside, next, (iterator, end), {})) is not end:
                 self._put(pickle.dumps(Parcel.of(self._encode(item, name, "item")), 5))
                 self._check_wanted()
-        except LetGo:
-            if hasattr(iterator, "close"):
-                inside.run(iterator.close)
-            raise
         finally:
-            self._put(END)
+            try:
+                if hasattr(iterator, "close"):
+                    inside.run(iterator.close)
+            finally:
+                self._put(END)
 
     def _put(self, item: bytes) -> None:
         """Put an item into the queue; waits for room."""
@@ -285,7 +282,7 @@ class _Process:
             if self._ready:
                 return
             client.forbid("offload() within a job: a Dask worker runs jobs, and submits none; call the function itself")
-            runner.current = cast(Any, self)
+            runner.current = self
             log.identify("dask")
             if not logging.getLogger("prefork").handlers:
                 settings = Settings(log_format=cast(Any, errand.log_format), log_level=cast(Any, errand.log_level))

@@ -22,6 +22,7 @@ from prefork.system import process
 
 AHEAD_SECONDS: Final = 0.001  # work that is sent to an offloader behind what it runs, so that it never waits for us
 AHEAD_JOBS: Final = 16
+REFILL_JOBS: Final = 8  # with more than this ahead of it, an offloader is not looked after
 SLOW_SECONDS: Final = 0.005  # a job that runs longer than this gets no others behind it; they are taken back
 
 _log = logging.getLogger("prefork.offload")
@@ -346,7 +347,7 @@ class LocalBackend:
         """An offloader has room for its next job."""
         if not handle.given:
             self._crew.rest(handle)
-        if len(self._pool.queue):
+        if len(handle.given) <= REFILL_JOBS and len(self._pool.queue):
             self.wake()
 
 

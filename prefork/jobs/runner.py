@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context, copy_context
 from math import ceil
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from prefork.errors import Crashed, OffloadError
 from prefork.jobs import context, failures, hooks, payload, wire
@@ -57,7 +57,29 @@ class LetGo(BaseException):
     """The worker is gone, or needs this offloader no more. Not an Exception: code of a job may be on the stack."""
 
 
-current: "Runner | None" = None  # in an offloader, what it runs
+class Reports(Protocol):
+    """Who runs the job that reports."""
+
+    def progress(self, fraction: float, note: str) -> None:
+        """Pass it on to who watches the job."""
+
+
+current: Reports | None = None  # in an offloader, its runner
+
+
+class Pace:
+    """Lets reports of progress through: a burst at once, then one every PROGRESS_SECONDS."""
+
+    def __init__(self) -> None:
+        self._due = 0.0  # when the next one is, if they come evenly
+
+    def allows(self) -> bool:
+        now = time.monotonic()
+        due = max(self._due, now - PROGRESS_BURST * PROGRESS_SECONDS)
+        if due > now:
+            return False
+        self._due = due + PROGRESS_SECONDS
+        return True
 
 
 def offloaded() -> bool:
@@ -81,7 +103,7 @@ class Runner:
         self._nice = 0  # beyond what we were started with
         self._number = 0  # of the job that runs; 0: none
         self._told: tuple[float, str] | None = None  # progress that has not been sent
-        self._tell_at = 0.0  # when the next report is due, if they come evenly
+        self._pace = Pace()
         self._own_children: set[int] = set()  # of the start hooks: they stay
         self._hooks_run = 0
 
@@ -117,10 +139,7 @@ class Runner:
     def progress(self, fraction: float, note: str) -> None:
         """Report how far the job that runs has come; the latest report is kept when they come too fast."""
         self._told = (fraction, note)
-        now = time.monotonic()
-        due = max(self._tell_at, now - PROGRESS_BURST * PROGRESS_SECONDS)
-        if due <= now:
-            self._tell_at = due + PROGRESS_SECONDS
+        if self._pace.allows():
             self._tell()
 
     def _run_start_hooks(self) -> None:

@@ -190,11 +190,15 @@ class Request:
 
     @property
     def app(self) -> "App":
-        """The App that handles this request. Raises RuntimeError in a plain handler, which has none."""
+        """The App that handles this request. Raises RuntimeError where there is none: in a plain handler, and on a Dask
+        worker."""
         try:
             return self._apps[-1]
         except AttributeError:
-            raise RuntimeError("this request is served by a plain handler: there is no App") from None
+            raise RuntimeError(
+                "there is no App here: this request is served by a plain handler, or by a Dask worker, which has only "
+                "the functions that jobs name"
+            ) from None
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The body piece by piece, as it comes.
