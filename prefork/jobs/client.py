@@ -1,7 +1,7 @@
 """What app code calls: `await offload(function, ...)`, its variants, and which pool they go to."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
@@ -75,7 +75,9 @@ class Offloading:
         """Submit, and do not wait: the Job can be awaited, watched and cancelled. Raises QueueFull, Unsendable."""
         return self.submit(function, args, kwargs)
 
-    async def stream(self, function: Callable[..., Iterable[T]], /, *args: Any, **kwargs: Any) -> AsyncIterator[T]:
+    async def stream(
+        self, function: Callable[..., Iterable[T]], /, *args: Any, **kwargs: Any
+    ) -> AsyncGenerator[T, None]:
         """The items of a generator (or of any iterable that `function` returns), as they come.
 
         It is paused when its items come faster than they are taken, and ended when the caller leaves early. Its
@@ -89,15 +91,17 @@ class Offloading:
                     return
                 yield item
         finally:
-            job.cancel()
+            job.abandon()
 
     async def map(
         self, function: Callable[[Any], R], items: Iterable[Any] | AsyncIterable[Any], /, *, ahead: int | None = None
-    ) -> AsyncIterator[R]:
+    ) -> AsyncGenerator[R, None]:
         """`function(item)` for each item, in their order. At most `ahead` jobs at a time: by default twice as many as
         there are processes. Items are taken as they are needed. The first error ends it, and what still runs."""
         pool = find_pool(function)
-        most = ahead or 2 * pool.backend.processes
+        most = 2 * pool.backend.processes if ahead is None else ahead
+        if most < 1:
+            raise ValueError(f"offload.map(ahead={ahead}): at least one job at a time")
         jobs: list[Job] = []
         source = _aiter(items)
         try:
@@ -116,7 +120,7 @@ class Offloading:
                 yield await jobs.pop(0)
         finally:
             for job in jobs:
-                job.cancel()
+                job.abandon()
 
     def using(self, options: Offload | None = None, /, **changes: Any) -> "Offloading":
         """The same, with other options: those of `Offload`. Raises ValueError, TypeError."""

@@ -43,7 +43,7 @@ def collect() -> tuple[str | None, dict[str, Any]] | None:
 
 def make(values: dict[str, Any]) -> Context:
     """A context in which the carried variables have these values. Raises Unsendable for one that is not known here."""
-    context = Context()
+    context = copy_context()  # with what the start hooks have set
     for name, value in values.items():
         variable = _carried.get(name)
         if variable is None:

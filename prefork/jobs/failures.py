@@ -1,6 +1,10 @@
 """Exceptions on their way from one process to another, with the traceback they had there."""
 
+import copyreg
 import pickle
+from contextlib import suppress
+from io import BytesIO
+from types import FunctionType, MemberDescriptorType, WrapperDescriptorType
 from typing import Any, NamedTuple
 
 from prefork.errors import OffloadError
@@ -19,64 +23,92 @@ class RemoteTraceback(Exception):
 
 
 class Failure(NamedTuple):
-    """An exception as it travels: how to make it anew, what it said, and its traceback."""
+    """An exception as it travels."""
 
-    kind: type[BaseException] | None  # None: it cannot be made anew
-    args: tuple[Any, ...]
-    state: dict[str, Any] | None
-    whole: bytes  # its own pickle, when that works; then the fields before are not needed
+    whole: bytes  # its pickle, or that of its `Recipe`; nothing when it cannot be made anew
     words: str
     traceback: str
 
 
+class Recipe(NamedTuple):
+    """How to make an exception anew without calling its class: its `__init__` may need other arguments than `args`."""
+
+    kind: type[BaseException]
+    args: tuple[Any, ...]
+    state: dict[str, Any]  # its attributes, those in slots among them
+
+    def make(self) -> BaseException:
+        error = self.kind.__new__(self.kind, *self.args)
+        native = next(
+            base for base in self.kind.__mro__ if isinstance(vars(base).get("__init__"), WrapperDescriptorType)
+        )
+        vars(native)["__init__"](error, *self.args)  # where fields that are written in C come from
+        for name, value in self.state.items():
+            setattr(error, name, value)
+        return error
+
+
 def take(error: BaseException) -> Failure:
-    """What of an exception can travel. Its type survives when the other side can import it."""
+    """What of an exception can travel. Its type and state survive when the other side can import what they need."""
     text = app_traceback(error).encode("utf-8", "backslashreplace").decode()
-    words = f"{type(error).__qualname__}: {error}"
-    if not isinstance(error, Exception) or isinstance(error, StopIteration):
+    words = _words(error)
+    if not isinstance(error, Exception) or isinstance(error, StopIteration | StopAsyncIteration):
         # SystemExit would end the worker, CancelledError pass for a cancelled request, StopIteration for an end.
-        return Failure(None, (), None, b"", words, text)
-    if _made_in_python(type(error)):
-        # Not by calling the class, as pickle does: its __init__ may need other arguments than `args`.
-        anew = Failure(type(error), error.args, dict(vars(error)) or None, b"", words, text)
-        if _travels(anew):
-            return anew
-    try:
-        whole = pickle.dumps(error, 5)
-        if type(pickle.loads(whole)) is type(error):
-            return Failure(None, (), None, whole, words, text)
-    except Exception:
-        pass  # anything its class may raise: then only its words go
-    return Failure(None, (), None, b"", words, text)
+        return Failure(b"", words, text)
+    recipe = Recipe(type(error), error.args, {**vars(error), **_members(error)})
+    for way in (recipe, error) if isinstance(type(error).__init__, FunctionType) else (error, recipe):
+        try:
+            whole = _dumps(way)
+            copy = _loads(whole)
+            if type(copy) is type(error) and _words(copy) == words:
+                return Failure(whole, words, text)
+        except Exception:
+            pass  # anything its class may raise: then the next way, and in the end its words
+    return Failure(b"", words, text)
 
 
 def restore(failure: Failure) -> BaseException:
     """The exception, or an OffloadError with its words, caused by its traceback."""
-    error: BaseException | None = None
+    error: BaseException = OffloadError(failure.words)
     try:
-        if failure.kind is not None:
-            error = failure.kind.__new__(failure.kind, *failure.args)
-            error.args = failure.args
-            vars(error).update(failure.state or {})
-        elif failure.whole:
-            error = pickle.loads(failure.whole)
+        if failure.whole:
+            error = _loads(failure.whole)
     except Exception:
-        pass  # as above
-    if not isinstance(error, BaseException):
-        error = OffloadError(failure.words)
+        pass  # its class cannot be imported here, or raises
     error.__cause__ = RemoteTraceback(failure.traceback)
     return error
 
 
-def _made_in_python(kind: type[BaseException]) -> bool:
-    """Whether what is special about the class is its Python code: its `__init__` only, not `__reduce__` or C state."""
-    native = next(base for base in kind.__mro__ if base.__module__ == "builtins")
-    own = [name for name in ("__reduce__", "__new__", "__init__") if getattr(kind, name) is not getattr(native, name)]
-    return own == ["__init__"] and kind.__reduce__ is BaseException.__reduce__
-
-
-def _travels(failure: Failure) -> bool:
+def _words(error: BaseException) -> str:
     try:
-        return type(restore(pickle.loads(pickle.dumps(failure, 5)))) is failure.kind
-    except Exception:
-        return False
+        return f"{type(error).__qualname__}: {error}"
+    except Exception:  # its __str__ does
+        return f"{type(error).__qualname__}, which cannot be told"
+
+
+def _members(error: BaseException) -> dict[str, Any]:
+    """What an exception holds in slots, its own or those of a class written in C, as far as it can be pickled."""
+    found = {}
+    for base in type(error).__mro__:
+        for name, member in vars(base).items():
+            if isinstance(member, MemberDescriptorType) and not name.startswith("__") and hasattr(error, name):
+                with suppress(Exception):
+                    _dumps(getattr(error, name))
+                    found[name] = getattr(error, name)
+    return found
+
+
+def _dumps(value: object) -> bytes:
+    """A pickle in which exceptions are as their own classes have them: tblib, for one, replaces that for them all."""
+    file = BytesIO()
+    pickler = pickle.Pickler(file, 5)
+    table = copyreg.dispatch_table
+    pickler.dispatch_table = {kind: how for kind, how in table.items() if not issubclass(kind, BaseException)}
+    pickler.dump(value)
+    return file.getvalue()
+
+
+def _loads(whole: bytes) -> BaseException:
+    value = pickle.loads(whole)
+    made: BaseException = value.make() if isinstance(value, Recipe) else value
+    return made

@@ -28,6 +28,14 @@ def on_offload_stop(hook: H) -> H:
 
 
 def _checked(hook: H) -> H:
-    if not callable(hook) or inspect.iscoroutinefunction(hook):
+    wrong = not callable(hook) or inspect.iscoroutinefunction(hook) or inspect.isgeneratorfunction(hook)
+    if not wrong:
+        try:
+            inspect.signature(hook).bind()
+        except TypeError:
+            wrong = True
+        except ValueError:
+            pass  # a builtin that does not tell its parameters
+    if wrong:
         raise TypeError(f"an offload hook is a plain def without parameters, not {name_of(hook)}")
     return hook

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Generator
 from typing import Any, Final, NamedTuple, Protocol
 
 from prefork.core.job import Event, State, move
-from prefork.errors import Cancelled
+from prefork.errors import OffloadError
 from prefork.jobs.options import Terms
 from prefork.jobs.payload import Payload
 
@@ -97,6 +97,12 @@ class Job:
         """End it: drop it if it waits, end its processes if it runs. Nothing if it is over."""
         self._owner.cancel(self)  # which knows: `outcome` is cancelled before we are, when its waiter is
 
+    def abandon(self) -> None:
+        """Cancel it, and leave what it raised unsaid: another error, or its reader's leaving, was first."""
+        self.cancel()
+        if self.outcome.done() and not self.outcome.cancelled():
+            self.outcome.exception()
+
     async def progress(self) -> AsyncIterator[Progress]:
         """Its reports as they come, until it is over. Where they come faster than they are read, the oldest go."""
         if self._reports is None:
@@ -148,8 +154,8 @@ class Job:
         self._forget()
         if not self.outcome.done():
             self.outcome.set_exception(error)
-            if isinstance(error, Cancelled):
-                self.outcome.exception()  # looked at: who cancelled it may have left; else asyncio says that nobody did
+            if isinstance(error, OffloadError):
+                self.outcome.exception()  # looked at: it is in the log; of another, asyncio tells if nobody looks
 
     def _forget(self) -> None:
         self.payload = Payload(b"", ())  # which may hold large buffers of the caller's

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from prefork.errors import Crashed, OffloadError
 from prefork.jobs import arena, failures, wire
-from prefork.jobs.arena import QUICK_BYTES, ArenaReader, ArenaWriter
+from prefork.jobs.arena import QUICK_BYTES, ArenaWriter
 from prefork.jobs.crew import Crew, Spawner
 from prefork.jobs.job import Job, Progress
 from prefork.jobs.offloaders import OffloaderHandle
@@ -23,6 +23,7 @@ from prefork.system import process
 AHEAD_SECONDS: Final = 0.001  # work that is sent to an offloader behind what it runs, so that it never waits for us
 AHEAD_JOBS: Final = 16
 REFILL_JOBS: Final = 8  # with more than this ahead of it, an offloader is not looked after
+RETRY_SECONDS: Final = 0.01  # after a message that could not be sent
 SLOW_SECONDS: Final = 0.005  # a job that runs longer than this gets no others behind it; they are taken back
 
 _log = logging.getLogger("prefork.offload")
@@ -66,8 +67,12 @@ class LocalBackend:
         if handle.loading is job:
             del handle.given[job.number]  # it has not been sent
             return
+        self._read(handle, drain=True)  # it may have answered
         self._take_back(handle)
-        if handle.given.pop(job.number, None) is not None:
+        # What is left in `given` are jobs that were begun, and only the last of them can be running: one before it has
+        # answered meanwhile, and its answer will be dropped.
+        if next(reversed(handle.given), None) == job.number:
+            del handle.given[job.number]
             _log.info("%s is ended: job %d (%s) is over", handle, job.number, job.name)
             self._crew.end(handle, job.terms.grace)
         self.wake()
@@ -95,8 +100,7 @@ class LocalBackend:
         handle = self._handles.get(number)
         if handle is None:
             return
-        if not handle.copying:
-            self._read(handle)  # what it said last
+        self._read(handle, drain=True)  # what it said last
         if handle.copying:
             handle.when_copied = partial(self.gone, number, status, out_of_memory, reason)
             return
@@ -131,7 +135,7 @@ class LocalBackend:
             count = len(handle.given)
             if not count:
                 return handle
-            if count <= most and not handle.alone and (ahead is None or count < len(ahead.given)):
+            if count <= most and not handle.alone and not handle.large and (ahead is None or count < len(ahead.given)):
                 ahead = handle
         return None if ahead is None or job.stream or job.payload.big else ahead
 
@@ -145,8 +149,7 @@ class LocalBackend:
         if job.payload.big:
             return self._load(handle, job)
         if not handle.send(job):
-            del handle.given[job.number]
-            self._pool.put_back(job)
+            self._not_sent(handle, job)
             return False
         if len(handle.given) > 1 and not self._watching:
             self._watching = True
@@ -169,7 +172,7 @@ class LocalBackend:
         self._copy(
             handle, arena.size(payload), partial(handle.arena.write, payload), partial(self._loaded, handle, job)
         )
-        return True
+        return job.number in handle.given
 
     def _loaded(self, handle: OffloaderHandle, job: Job, _: object, error: BaseException | None) -> None:
         handle.loading = None
@@ -178,9 +181,15 @@ class LocalBackend:
                 del handle.given[job.number]
                 self._pool.raised(job, OffloadError(f"{job.name}: no memory for its arguments: {error}"), 0.0)
             elif not handle.send_loaded(job):
-                del handle.given[job.number]
-                self._pool.put_back(job)
+                self._not_sent(handle, job)
+                return
         self._rest(handle)
+
+    def _not_sent(self, handle: OffloaderHandle, job: Job) -> None:
+        """A job could not be given. If the offloader is not dying, it is a shortage, of which nothing tells the end."""
+        del handle.given[job.number]
+        self._pool.put_back(job)
+        self._loop.call_later(RETRY_SECONDS, self._rest, handle)
 
     def _heads(self) -> dict[int, int]:
         """The job that each offloader with others behind it runs."""
@@ -204,9 +213,9 @@ class LocalBackend:
 
     # -- hearing
 
-    def _read(self, handle: OffloaderHandle) -> None:
-        """Read what an offloader has sent."""
-        while True:
+    def _read(self, handle: OffloaderHandle, drain: bool = False) -> None:
+        """Read what an offloader has sent: one message, where no other is to be expected, or with `drain` all."""
+        while not handle.copying:
             try:
                 length, descriptor = wire.receive(handle.end, self._room)
             except OSError:  # nothing there
@@ -214,35 +223,41 @@ class LocalBackend:
             if not length:
                 return
             header = Header(*HEADER.unpack_from(self._room))
-            if descriptor is not None:
-                if handle.results is not None:
-                    handle.results.close()
-                handle.results = ArenaReader(descriptor)
-            if header.flags & wire.IN_ARENA and handle.results is not None:
+            if header.flags & wire.NEW_ARENA:
+                handle.take_results(descriptor)
+            last = header.kind in (wire.RESULT, wire.ERROR)
+            job = handle.given.pop(header.number, None) if last else handle.given.get(header.number)
+            handle.large = bool(header.flags & wire.IN_ARENA)
+            if handle.large:
                 handle.shrunk = False
-                done = partial(self._hear_big, handle, header)
-                work = partial(handle.results.copy, header.arena_bytes, header.buffers)
+                done = partial(self._hear_large, handle, header, job)
+                work = partial(handle.copy_results, header.arena_bytes, header.buffers)
                 self._copy(handle, header.arena_bytes, work, done)
-                if handle.copying:
-                    return
             else:
-                self._hear(handle, header, self._decode(self._view[HEADER.size : length]))
-            if len(handle.given) < 2 and not handle.leaving:
+                try:
+                    value = pickle.loads(self._view[HEADER.size : length])
+                except Exception as error:  # whatever its classes raise
+                    self._hear(handle, header, job, None, error)
+                else:
+                    self._hear(handle, header, job, value, None)
+            if len(handle.given) < 2 and not drain:
                 return  # nothing more is there; if there is, the loop tells us
 
-    def _decode(self, stream: memoryview) -> tuple[Any, BaseException | None]:
-        try:
-            return pickle.loads(stream), None
-        except Exception as error:  # whatever its classes raise
-            return None, error
+    def _hear_large(
+        self, handle: OffloaderHandle, header: Header, job: Job | None, value: Any, error: BaseException | None
+    ) -> None:
+        self._say_read(handle)
+        self._hear(handle, header, job, value, error)
 
-    def _hear_big(self, handle: OffloaderHandle, header: Header, value: Any, error: BaseException | None) -> None:
-        if header.kind == wire.ITEM:
-            handle.send_read()
-        self._hear(handle, header, (value, error))
+    def _say_read(self, handle: OffloaderHandle) -> None:
+        """The arena of an offloader may be written anew. A stream waits for this."""
+        if not handle.leaving and not handle.send_read():
+            self._loop.call_later(RETRY_SECONDS, self._say_read, handle)
 
-    def _hear(self, handle: OffloaderHandle, header: Header, found: tuple[Any, BaseException | None]) -> None:
-        value, error = found
+    def _hear(
+        self, handle: OffloaderHandle, header: Header, job: Job | None, value: Any, error: BaseException | None
+    ) -> None:
+        """What an offloader has said, of a job that is known or is over; or why that cannot be made anew here."""
         kind = header.kind
         if kind == wire.READY:
             self._crew.ready(handle)
@@ -251,37 +266,33 @@ class LocalBackend:
         if kind == wire.NOT_READY:
             handle.boot_error = str(value)
             return
-        job = handle.given.get(header.number)
-        if job is None:
-            return  # of a job that is over: late
-        if kind == wire.PROGRESS:
-            self._pool.add_report(job, Progress(*value))
-        elif error is not None:
-            self._unreadable(handle, job, error, last=kind != wire.ITEM)
-        elif kind == wire.ITEM:
-            self._pool.add_item(job, value)
-        else:
-            del handle.given[header.number]
-            if header.flags & wire.KEPT:
-                handle.forget_arena()
-            if header.flags & wire.LEAVING:
-                self._crew.leaves(handle)
-            if kind == wire.RESULT:
-                self._pool.returned(job, value, header.seconds)
-            else:
-                self._pool.raised(job, failures.restore(value), header.seconds)
+        if header.flags & wire.KEPT:
+            handle.forget_arena()
+        if header.flags & wire.LEAVING:
+            self._crew.leaves(handle)
+        if job is not None:
+            self._tell(job, kind, value, error, header.seconds)
+            if error is not None and kind == wire.ITEM:
+                self.end(job)
+        if kind in (wire.RESULT, wire.ERROR):
             self._rest(handle)
 
-    def _unreadable(self, handle: OffloaderHandle, job: Job, error: BaseException, last: bool) -> None:
-        wrong = OffloadError(f"{job.name}: its result cannot be made anew here: {type(error).__qualname__}: {error}")
-        wrong.__cause__ = error
-        if last:
-            del handle.given[job.number]
-        self._pool.raised(job, wrong, 0.0)
-        if not last:
-            del handle.given[job.number]
-            self._crew.end(handle, job.terms.grace)
-        self._rest(handle)
+    def _tell(self, job: Job, kind: int, value: Any, error: BaseException | None, seconds: float) -> None:
+        """Pass on to the pool what became of a job."""
+        if error is not None:
+            if kind != wire.PROGRESS:
+                words = f"{job.name}: what it sent cannot be made anew here: {type(error).__qualname__}: {error}"
+                wrong = OffloadError(words)
+                wrong.__cause__ = error
+                self._pool.raised(job, wrong, seconds)
+        elif kind == wire.PROGRESS:
+            self._pool.add_report(job, Progress(*value))
+        elif kind == wire.ITEM:
+            self._pool.add_item(job, value)
+        elif kind == wire.RESULT:
+            self._pool.returned(job, value, seconds)
+        else:
+            self._pool.raised(job, failures.restore(value), seconds)
 
     def _copy(
         self,

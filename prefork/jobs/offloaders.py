@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from prefork.jobs import wire
 from prefork.jobs.arena import ArenaReader, ArenaWriter
@@ -27,6 +27,7 @@ class OffloaderHandle:
         self.reading = False  # the event loop watches its channel
         self.given: dict[int, Job] = {}  # sent and not answered, by number, in order
         self.alone = False  # what it was given shall have nothing behind it: large, or a stream
+        self.large = False  # what it said last was in its arena: it must not get ahead of our reading it
         self.loading: Job | None = None  # its arguments are on their way into the arena
         self.copying = False  # a thread copies to or from an arena: what it says next must not overtake that
         self.paused = False  # the items it sends are not wanted now
@@ -37,9 +38,13 @@ class OffloaderHandle:
         self.shrunk = True
         self.arena: ArenaWriter | None = None
         self.results: ArenaReader | None = None  # its arena
-        self.end, self.far = seqpacket_pair()
-        self.far.setblocking(True)  # the flag is its own too; we read with MSG_DONTWAIT
         self.stacks = os.memfd_create("prefork-stacks", os.MFD_CLOEXEC)
+        try:
+            self.end, self.far = seqpacket_pair()
+        except OSError:
+            os.close(self.stacks)
+            raise
+        self.far.setblocking(True)  # the flag is its own too; we read with MSG_DONTWAIT
 
     def __str__(self) -> str:
         return f"offloader {self.number} (pid {self.pid})"
@@ -91,6 +96,18 @@ class OffloaderHandle:
         if self.arena is not None:
             self.arena.close()
             self.arena = None
+
+    def take_results(self, descriptor: int | None) -> None:
+        """It writes its results to another arena from now on. None: this process has no descriptor left for it."""
+        if self.results is not None:
+            self.results.close()
+        self.results = None if descriptor is None else ArenaReader(descriptor)
+
+    def copy_results(self, length: int, parts: int) -> Any:
+        """What is in its arena. Raises OSError when that did not reach us, or what the value's classes raise."""
+        if self.results is None:
+            raise OSError("no descriptor left for its arena")
+        return self.results.copy(length, parts)
 
     def shrink(self) -> None:
         """Give back the memory of its arenas."""

@@ -3,8 +3,12 @@
 A buffer from BIG_BYTES up is kept apart: it is written to shared memory once, and its reader sees it there.
 """
 
+import copyreg
 import pickle
+import struct
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from io import BytesIO
 from types import NoneType
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +21,7 @@ WRAPPED_ITEMS: Final = 64  # of a container; to look at each of a million would 
 _BUFFERS: Final = frozenset((bytes, bytearray, memoryview))
 _CONTAINERS: Final = frozenset((tuple, list, dict))
 _SCALARS: Final = frozenset((NoneType, bool, int, float))
-_UNPICKLABLE = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError, NotImplementedError)
+_CASTS: Final = frozenset("bBhHiIlLqQnNfd?c")  # what memoryview.cast() takes
 
 
 class Payload(NamedTuple):
@@ -45,7 +49,15 @@ def encode(value: Any) -> Payload:
         buffers.append(raw)
         return False
 
-    return Payload(pickle.dumps(value, 5, buffer_callback=keep), buffers)
+    try:
+        return Payload(pickle.dumps(value, 5, buffer_callback=keep), buffers)
+    except TypeError:  # perhaps for a memoryview somewhere within, which pickle does not know
+        buffers.clear()
+        file = BytesIO()
+        pickler = pickle.Pickler(file, 5, buffer_callback=keep)
+        pickler.dispatch_table = copyreg.dispatch_table | {memoryview: _reduce_view}
+        pickler.dump(value)
+        return Payload(file.getvalue(), buffers)
 
 
 def decode(stream: bytes | memoryview, buffers: Iterable[Any] = ()) -> Any:
@@ -78,20 +90,30 @@ class Buffer:
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         value = self._value
-        if isinstance(value, memoryview):
-            return _view, (pickle.PickleBuffer(value), value.format, value.shape)
-        return type(value), (pickle.PickleBuffer(value),)
+        return _reduce_view(value) if isinstance(value, memoryview) else (type(value), (pickle.PickleBuffer(value),))
+
+
+def _reduce_view(view: memoryview) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    flat = view if view.c_contiguous else memoryview(view.tobytes())
+    return _view, (pickle.PickleBuffer(flat), _native(view.format), view.shape)
 
 
 def _view(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryview:
     view = memoryview(buffer).cast("B")
-    return view.cast(form, shape) if view.nbytes else view  # type: ignore[call-overload]
+    shaped: memoryview = view.cast(form, shape) if view.nbytes else view.cast(form)  # type: ignore[call-overload]
+    return shaped
+
+
+def _native(form: str) -> str:
+    """A memoryview's format as `memoryview.cast` takes it. Raises TypeError for what it does not take."""
+    code = form.lstrip("@=<" if sys.byteorder == "little" else "@=>")
+    if code not in _CASTS or struct.calcsize(form) != struct.calcsize(code):
+        raise TypeError(f"a memoryview of format {form!r} cannot be sent; send its tobytes(), or a NumPy array")
+    return code
 
 
 def _wrap_buffer(value: bytes | bytearray | memoryview) -> Any:
-    if isinstance(value, memoryview):
-        return Buffer(value if value.c_contiguous else memoryview(value.tobytes()).cast("B"))
-    return Buffer(value) if len(value) >= BIG_BYTES else value
+    return Buffer(value) if isinstance(value, memoryview) or len(value) >= BIG_BYTES else value
 
 
 def encode_call(
@@ -100,11 +122,12 @@ def encode_call(
     """A call as a payload. Raises Unsendable that names the argument which cannot be sent."""
     try:
         return encode((function, wrap(args, 2), wrap(kwargs, 2), about))
-    except _UNPICKLABLE as error:
+    except Exception as error:  # whatever its classes raise
         reason = f"{name}: the call cannot be pickled: {_words(error)}"
         for label, argument in [
             *((f"argument {index}", argument) for index, argument in enumerate(args, 1)),
             *((f"argument {key!r}", argument) for key, argument in kwargs.items()),
+            *((f"context variable {key!r}", value) for key, value in (about.variables if about else {}).items()),
             ("the function", function),
         ]:
             wrong = why_not(argument)
@@ -121,7 +144,7 @@ def encode_result(value: Any, name: str) -> Payload:
     """A result as a payload. Raises Unsendable that names the function and the type."""
     try:
         return encode(wrap(value))
-    except _UNPICKLABLE as error:
+    except Exception as error:  # whatever its classes raise
         raise Unsendable(
             f"{name} returned {_type_name(value)}, which cannot be pickled: {_words(error)}; return plain data"
         ) from None
@@ -130,8 +153,8 @@ def encode_result(value: Any, name: str) -> Payload:
 def why_not(value: Any) -> str | None:
     """Why a value cannot be sent; None when it can."""
     try:
-        encode(wrap((value,)))
-    except _UNPICKLABLE as error:
+        encode(wrap((value,), 2))
+    except Exception as error:  # whatever its classes raise
         return _words(error)
     return None
 

@@ -11,6 +11,7 @@ from prefork.errors import Unsendable
 
 _runners: set[Callable[..., Any]] = set()
 
+_NO_LOOP = "an offloader has no event loop; write it as a plain def"
 _ADVICE = "an offloader finds functions by name: define it with def at the top level of a module"
 
 
@@ -25,7 +26,7 @@ def runs_its_argument(function: R) -> R:
 
 def subject(function: Callable[..., Any], args: Sequence[Any]) -> Callable[..., Any]:
     """The app's function in a call."""
-    return args[0] if function in _runners else function
+    return args[0] if type(function) is FunctionType and function in _runners else function
 
 
 def check(function: Callable[..., Any]) -> str:
@@ -35,8 +36,8 @@ def check(function: Callable[..., Any]) -> str:
     if not callable(function):
         raise Unsendable(f"offload runs a function, not {type(function).__qualname__}")
     name = name_of(function)
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
-        raise Unsendable(_is_async(name))
+    if any(map(_is_async, (function, type(function).__call__))):
+        raise Unsendable(f"{name} is async def: {_NO_LOOP}")
     if isinstance(function, type) or (
         isinstance(function, BuiltinFunctionType) and isinstance(function.__self__, ModuleType)
     ):
@@ -47,14 +48,14 @@ def check(function: Callable[..., Any]) -> str:
 @lru_cache(maxsize=1024)
 def _check_plain(function: FunctionType) -> str:
     name = name_of(function)
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise Unsendable(_is_async(name))
+    if _is_async(function):
+        raise Unsendable(f"{name} is async def: {_NO_LOOP}")
     _check_by_name(function, name)
     return name
 
 
-def _is_async(name: str) -> str:
-    return f"{name} is async def: an offloader has no event loop; write it as a plain def"
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def _check_by_name(function: Any, name: str) -> None:
@@ -80,4 +81,4 @@ def name_of(function: object) -> str:
     if isinstance(function, partial):
         return name_of(function.func)
     named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__ or 'builtins'}.{named.__qualname__}"
+    return f"{getattr(named, '__module__', None) or 'builtins'}.{named.__qualname__}"

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from prefork.errors import Crashed, OffloadError
 from prefork.jobs import context, failures, hooks, payload, wire
-from prefork.jobs.arena import ArenaReader, ArenaWriter
+from prefork.jobs.arena import ArenaReader, ArenaWriter, size
 from prefork.jobs.payload import Payload
 from prefork.jobs.references import name_of, runs_its_argument, subject
 from prefork.jobs.wire import HEADER, Header
@@ -82,6 +82,16 @@ class Pace:
         return True
 
 
+class Message(NamedTuple):
+    """A reply that is ready to be sent: in itself, or in the arena."""
+
+    kind: int
+    flags: int
+    pickle: bytes
+    buffers: int
+    arena_bytes: int
+
+
 def offloaded() -> bool:
     """Whether this process is an offloader."""
     return current is not None
@@ -102,7 +112,7 @@ class Runner:
         self._ran = 0
         self._nice = 0  # beyond what we were started with
         self._number = 0  # of the job that runs; 0: none
-        self._told: tuple[float, str] | None = None  # progress that has not been sent
+        self._told: Payload | None = None  # progress that has not been sent
         self._pace = Pace()
         self._own_children: set[int] = set()  # of the start hooks: they stay
         self._hooks_run = 0
@@ -111,7 +121,7 @@ class Runner:
         """Run the start hooks, then tell the worker that jobs may come. Raises what they raise."""
         self._run_start_hooks()
         self._own_children = process.children()
-        self._send(wire.READY, payload.encode(None))
+        self._send(self._place(wire.READY, payload.encode(None)))
 
     def stop(self) -> int:
         """Run the stop hooks. Returns the exit code: 1 when one of them raised, which is logged."""
@@ -126,7 +136,7 @@ class Runner:
 
     def not_ready(self, traceback: str) -> None:
         """Tell the worker why none can."""
-        self._send(wire.NOT_READY, payload.encode(traceback))
+        self._send(self._place(wire.NOT_READY, payload.encode(traceback)))
 
     def serve(self) -> None:
         """Run jobs. Returns when the worker lets us go, or when it is time to be replaced."""
@@ -137,27 +147,32 @@ class Runner:
                 pass
 
     def progress(self, fraction: float, note: str) -> None:
-        """Report how far the job that runs has come; the latest report is kept when they come too fast."""
-        self._told = (fraction, note)
+        """Report how far the job that runs has come; the latest report is kept when they come too fast. Raises what
+        pickle raises."""
+        self._told = payload.encode((fraction, note))
         if self._pace.allows():
             self._tell()
 
     def _run_start_hooks(self) -> None:
         while self._hooks_run < len(hooks.on_start):
+            hooks.on_start[self._hooks_run]()
             self._hooks_run += 1
-            hooks.on_start[self._hooks_run - 1]()
 
     # -- a job
 
     def _run(self, header: Header, stream: memoryview) -> bool:
         """Run a job and send its last word. Returns whether it was this offloader's last."""
         if header.kind != wire.JOB:
+            self._results_unread = self._results_unread and header.kind != wire.READ
             return False
-        self._results_unread = False
         self._number = header.number
         began = time.monotonic()
         kind, reply, flags = self._do(header, stream)
         self._end_leftovers()
+        if self._told is not None:
+            self._tell()
+        message = self._place(kind, reply)
+        del reply  # which may refer to the arguments
         if header.flags & wire.IN_ARENA and self._arguments is not None and not self._arguments.let_go():
             flags |= wire.KEPT
             self._arguments.close()
@@ -165,10 +180,8 @@ class Runner:
         self._ran += 1
         if self._spent():
             flags |= wire.LEAVING
-        if self._told is not None:
-            self._tell()
         number, self._number = self._number, 0
-        self._send(kind, reply, number, flags, time.monotonic() - began)
+        self._send(message, number, flags, time.monotonic() - began)
         log.working_on(None, None)
         return bool(flags & wire.LEAVING)
 
@@ -203,7 +216,8 @@ class Runner:
 
     def _load(self, header: Header, stream: memoryview) -> tuple[Any, tuple[Any, ...], dict[str, Any], About | None]:
         if header.flags & wire.IN_ARENA:
-            assert self._arguments is not None
+            if self._arguments is None:
+                raise OffloadError("the job's arguments did not arrive: this process has no descriptor left for them")
             return self._arguments.load(header.arena_bytes, header.buffers)  # type: ignore[no-any-return]
         return pickle.loads(stream)  # type: ignore[no-any-return]
 
@@ -214,13 +228,14 @@ class Runner:
             reply = payload.encode_result(item, name)
             if reply.big:
                 self._arena.check(reply, f"an item of {name}")
-            self._send(wire.ITEM, reply, self._number)
+            self._send(self._place(wire.ITEM, reply), self._number)
 
     def _failure(self, error: BaseException) -> Payload:
-        try:
-            return payload.encode(failures.take(error))
-        except Exception:  # whatever the error's own methods may raise
-            return payload.encode(failures.take(OffloadError(f"{type(error).__qualname__}, which cannot be told")))
+        failure = payload.encode(failures.take(error))
+        if failure.big and size(failure) > self._settings.offload_arena:
+            words = f"{type(error).__qualname__}, which is larger than offload_arena"
+            return payload.encode(failures.take(OffloadError(words)))
+        return failure
 
     def _end_leftovers(self) -> None:
         """End what the job has started and left behind: it was a child of it, or of one of those (we are subreaper)."""
@@ -240,11 +255,12 @@ class Runner:
         length, descriptor = self._await_message()
         if not length:
             raise LetGo
-        if descriptor is not None:
+        header = Header(*HEADER.unpack_from(self._room))
+        if header.flags & wire.NEW_ARENA:
             if self._arguments is not None:
                 self._arguments.close()
-            self._arguments = ArenaReader(descriptor)
-        return Header(*HEADER.unpack_from(self._room)), self._view[HEADER.size : length]
+            self._arguments = None if descriptor is None else ArenaReader(descriptor)
+        return header, self._view[HEADER.size : length]
 
     def _await_message(self) -> tuple[int, int | None]:
         """Wait for a message: awake for a while, then asleep."""
@@ -256,25 +272,32 @@ class Runner:
                 os.sched_yield()
         return wire.receive(self._channel, self._room)
 
-    def _send(self, kind: int, reply: Payload, number: int = 0, flags: int = 0, seconds: float = 0.0) -> None:
+    def _place(self, kind: int, reply: Payload) -> Message:
+        """A reply as a message; if it is big, it is in the arena from then on."""
+        if not reply.big:
+            return Message(kind, 0, reply.pickle, 0, 0)
+        while self._results_unread and kind == wire.ITEM:  # hold the stream up until there is room
+            header, _ = self._receive()
+            self._results_unread = header.kind != wire.READ
+        if self._results_unread and self._results is not None:
+            # The worker has not come to read what is there, and jobs wait behind this one: they must not wait for it.
+            self._results.close()
+            self._results = None
+        arena = self._arena
+        arena.write(reply)
+        self._results_unread = True
+        return Message(kind, wire.IN_ARENA, b"", 1 + len(reply.buffers), arena.bytes)
+
+    def _send(self, message: Message, number: int = 0, flags: int = 0, seconds: float = 0.0) -> None:
+        flags |= message.flags
         descriptor = None
+        if message.flags & wire.IN_ARENA and not self._arena.shared:
+            flags |= wire.NEW_ARENA
+            descriptor = self._arena.descriptor
+            self._arena.shared = True
+        head = HEADER.pack(message.kind, flags, message.buffers, number, seconds, message.arena_bytes)
         try:
-            if not reply.big:
-                wire.send(self._channel, HEADER.pack(kind, flags, 0, number, seconds, 0) + reply.pickle)
-                return
-            while self._results_unread:
-                header, _ = self._receive()
-                self._results_unread = header.kind != wire.READ
-            arena = self._arena
-            arena.write(reply)
-            flags |= wire.IN_ARENA
-            if not arena.shared:
-                flags |= wire.NEW_ARENA
-                descriptor = arena.descriptor
-            head = HEADER.pack(kind, flags, 1 + len(reply.buffers), number, seconds, arena.bytes)
-            self._results_unread = True
-            wire.send(self._channel, head, descriptor)
-            arena.shared = True
+            wire.send(self._channel, head + message.pickle, descriptor)
         except OSError as error:
             raise LetGo from error
 
@@ -286,8 +309,8 @@ class Runner:
 
     def _tell(self) -> None:
         told, self._told = self._told, None
-        if self._number:
-            self._send(wire.PROGRESS, payload.encode(told), self._number)
+        if self._number and told is not None:
+            self._send(self._place(wire.PROGRESS, told), self._number)
 
 
 def call_job(inside: Context, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

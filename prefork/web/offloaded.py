@@ -9,15 +9,14 @@ from itertools import chain
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prefork.errors import Disconnected
 from prefork.jobs.client import Offloading
 from prefork.jobs.job import Job
 from prefork.jobs.options import Offload
 from prefork.jobs.payload import why_not
-from prefork.jobs.references import runs_its_argument
+from prefork.jobs.references import name_of, runs_its_argument
 from prefork.jobs.runner import Streamed
 from prefork.web.events import EventStream
-from prefork.web.handlers import check_handler
+from prefork.web.handlers import check_handler, is_async
 from prefork.web.headers import FieldTuple
 from prefork.web.request import Request
 from prefork.web.response import Response, as_response
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
 def offloaded(handler: Callable[..., Any], options: Offload) -> Endpoint:
     """An endpoint that runs `handler`, a plain def or a generator, in an offloader. Raises TypeError for another."""
     check_handler(handler, "request", generators=True)
-    if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
-        raise TypeError(f"{handler.__module__}.{handler.__qualname__}: an offloaded endpoint is a plain def, not async")
+    if is_async(handler):
+        raise TypeError(f"{name_of(handler)}: an offloaded endpoint is a plain def, not async")
     offload = Offloading(options)
 
     async def call(request: Request) -> Response:
@@ -125,7 +124,7 @@ class CarriedExchange:
         return b""
 
     def __getattr__(self, name: str) -> Any:
-        raise Disconnected(f"exchange.{name} is the worker's: an offloaded endpoint returns its response")
+        raise RuntimeError(f"exchange.{name} is the worker's: an offloaded endpoint returns its response")
 
 
 root: "App | None" = None  # in an offloader: the app that its endpoints belong to
@@ -194,6 +193,10 @@ class Items:
         if not more:
             raise StopAsyncIteration
         return item
+
+    async def aclose(self) -> None:
+        """Nobody wants the rest."""
+        self._job.abandon()
 
     def __del__(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed

@@ -63,8 +63,9 @@ async def iterate(content: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T, 
         async for item in iterator:
             yield item
     finally:
-        if isinstance(iterator, AsyncGenerator):
-            await iterator.aclose()
+        close = getattr(iterator, "aclose", None)
+        if close is not None:
+            await close()
 
 
 async def _iterate_in_threads(iterator: Iterator[T]) -> AsyncGenerator[T, None]:

@@ -365,3 +365,9 @@ def test_a_head_request_ends_the_stream_of_an_endpoint(jobs: Jobs, gate: Gate) -
     gate.wait_entered().release()
     assert b"200 OK" in client.receive_until(b"\r\n\r\n")
     assert jobs.run("add", 1, 2) == {"value": 3}
+
+
+def test_large_results_of_quick_jobs_are_those_of_their_jobs(jobs: Jobs) -> None:
+    """They are sent ahead of their reader, who must not find the next one in the place of the one before."""
+    jobs.start("--offload-queue", "1000", "--offload-wait-seconds", "600")
+    assert parsed(jobs.tree.get("/patterns/500")) == {"right": 500}

@@ -288,6 +288,18 @@ async def many(request: Request) -> dict[str, Any]:
     return {"right": sum(a == b for a, b in zip(found, wanted, strict=True))}
 
 
+def pattern(number: int) -> bytes:
+    return number.to_bytes(4, "big") * 25_000
+
+
+@app.get("/patterns/{count:int}")
+async def patterns(request: Request) -> dict[str, Any]:
+    """Quick jobs with large results, all at once."""
+    numbers = range(request.path_params["count"])
+    found = await asyncio.gather(*(offload(pattern, number) for number in numbers))
+    return {"right": sum(value == pattern(number) for number, value in zip(numbers, found, strict=True))}
+
+
 @app.get("/crashing/{count:int}")
 async def crashing(request: Request) -> dict[str, Any]:
     """Many jobs at once, one of a hundred of which kills its process."""
@@ -344,7 +356,7 @@ async def abandon(request: Request) -> list[int]:
         found.append(item)
         if len(found) == 3:
             break
-    await items.aclose()  # type: ignore[attr-defined]  # an async generator
+    await items.aclose()
     return found
 
 
