@@ -123,21 +123,25 @@ def encode_call(
     try:
         return encode((function, wrap(args, 2), wrap(kwargs, 2), about))
     except Exception as error:  # whatever its classes raise
-        reason = f"{name}: the call cannot be pickled: {_words(error)}"
-        for label, argument in [
-            *((f"argument {index}", argument) for index, argument in enumerate(args, 1)),
-            *((f"argument {key!r}", argument) for key, argument in kwargs.items()),
-            *((f"context variable {key!r}", value) for key, value in (about.variables if about else {}).items()),
-            ("the function", function),
-        ]:
-            wrong = why_not(argument)
-            if wrong is not None:
-                reason = (
-                    f"{name}: {label}, of type {_type_name(argument)}, cannot be pickled: {wrong}; pass plain data, or "
-                    "what the job needs to make it itself"
-                )
-                break
-        raise Unsendable(reason) from None
+        parts = {
+            **{f"argument {index}": argument for index, argument in enumerate(args, 1)},
+            **{f"argument {key!r}": argument for key, argument in kwargs.items()},
+            **{f"context variable {key!r}": value for key, value in (about.variables if about else {}).items()},
+            "the function": function,
+        }
+        raise Unsendable(f"{name}: {_blame(parts) or f'the call cannot be pickled: {_words(error)}'}") from None
+
+
+def _blame(parts: dict[str, Any]) -> str | None:
+    """Which part of a call cannot be pickled, why, and what to do; None when each of them can."""
+    for label, part in parts.items():
+        wrong = why_not(part)
+        if wrong is not None:
+            return (
+                f"{label}, of type {_type_name(part)}, cannot be pickled: {wrong}; pass plain data, or what the job needs "
+                "to make it itself"
+            )
+    return None
 
 
 def encode_result(value: Any, name: str) -> Payload:

@@ -20,6 +20,7 @@ from prefork.system.listeners import Listener, open_listeners, systemd_binds
 from prefork.system.signals import SignalQueue
 
 RESERVED_DESCRIPTORS: Final = 128  # of a process, for what is no connection
+OFFLOADER_DESCRIPTORS: Final = 8  # of a worker, for each of its offloaders: channel, stacks, arenas
 LONGEST_WAIT_SECONDS: Final = 60.0
 
 _SIGNALS: Final = (
@@ -63,7 +64,7 @@ class Master:
         self._signals = SignalQueue(_SIGNALS)
         self._selector.register(self._signals, selectors.EVENT_READ, self._on_signals)
         links: dict[int, WorkerLink] = {}
-        most = _affordable_connections(settings.max_connections)
+        most = _affordable_connections(settings)
         self._handout = HandOut(listeners, BALANCES[settings.balance](), links, most, settings.backlog, self._selector)
         self._workers = cgroup.usable_cpus() if settings.workers == "auto" else settings.workers
         self._target = target
@@ -166,10 +167,12 @@ class Master:
             supervisor.reopen_logs()
 
 
-def _affordable_connections(wanted: int) -> int:
+def _affordable_connections(settings: Settings) -> int:
     """Connections a worker may hold, given the limit on open descriptors, which is raised as far as allowed."""
+    wanted = settings.max_connections
     limit = process.raise_descriptor_limit()
-    most = max(1, min(wanted, limit - RESERVED_DESCRIPTORS))
+    offloaders = cgroup.usable_cpus() if settings.offload_max == "auto" else settings.offload_max
+    most = max(1, min(wanted, limit - RESERVED_DESCRIPTORS - OFFLOADER_DESCRIPTORS * offloaders))
     if most < wanted:
         _log.warning(
             "max_connections is %d, but the limit on open descriptors is %d: using %d (see ulimit -n)",
