@@ -138,8 +138,8 @@ def _blame(parts: dict[str, Any]) -> str | None:
         wrong = why_not(part)
         if wrong is not None:
             return (
-                f"{label}, of type {_type_name(part)}, cannot be pickled: {wrong}; pass plain data, or what the job needs "
-                "to make it itself"
+                f"{label}, of type {_type_name(part)}, cannot be pickled: {wrong}; pass plain data, or what the job "
+                "needs to make it itself"
             )
     return None
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from prefork.system.cgroup import oom_kills, usable_cpus
+from prefork.system import cgroup
+from prefork.system.cgroup import OomKills, oom_kills, usable_cpus
 
 AFFINITY = len(os.sched_getaffinity(0))
 V1 = "11:memory:/box\n4:cpu,cpuacct:/box\n1:name=systemd:/\n"
@@ -90,3 +91,18 @@ def test_the_innermost_group_that_counts_kills_is_asked(tmp_path: Path) -> None:
 def test_this_machine_can_be_read() -> None:
     assert 1 <= usable_cpus() <= AFFINITY
     assert oom_kills() >= 0
+
+
+def test_kills_are_news_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = iter([5, 5, 6, 6, 9, 9])
+    monkeypatch.setattr(cgroup, "oom_kills", lambda: next(counts))
+    kills = OomKills()  # there were five before us
+    assert [kills.more() for _ in range(5)] == [False, True, False, True, False]
+
+
+def test_a_count_that_begins_anew_is_no_kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process was moved to another group."""
+    counts = iter([5, 0, 1])
+    monkeypatch.setattr(cgroup, "oom_kills", lambda: next(counts))
+    kills = OomKills()
+    assert [kills.more(), kills.more()] == [False, True]

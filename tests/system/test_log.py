@@ -24,6 +24,7 @@ def identity() -> Iterator[None]:
     log.identify("worker", 2, 5)
     yield
     log.identify("master")
+    log.working_on(None, None)
 
 
 def record(message: str, *arguments: object, error: BaseException | None = None, **extra: object) -> logging.LogRecord:
@@ -163,3 +164,37 @@ def test_a_dash_is_standard_error_and_never_reopened() -> None:
     handler = LogFile("-")
     handler.reopen()
     assert handler.descriptor == 2
+
+
+@pytest.mark.parametrize(
+    ("job", "request_id", "words", "fields"),
+    [
+        (17, "8f2c", " job 17 request 8f2c", {"job": 17, "request": "8f2c"}),
+        (17, None, " job 17", {"job": 17}),
+        (None, "8f2c", " request 8f2c", {"request": "8f2c"}),
+        (None, None, "", {}),
+    ],
+)
+def test_a_line_that_is_written_in_a_job_says_which_and_for_which_request(
+    job: int | None, request_id: str | None, words: str, fields: dict[str, object]
+) -> None:
+    log.identify("offloader", 0, 1)
+    log.working_on(job, request_id)
+    (line,) = text_lines(record("hello"))
+    assert line.endswith(f" offloader 0 g1 [{os.getpid()}]{words} prefork.test: hello")
+    parsed = json.loads(JsonFormatter().format(record("hello")))
+    assert {key: parsed[key] for key in ("job", "request") if key in parsed} == fields
+    assert (parsed["role"], parsed["slot"], parsed["generation"]) == ("offloader", 0, 1)
+
+
+def test_a_line_that_is_written_after_the_job_does_not_name_it() -> None:
+    log.working_on(17, "8f2c")
+    log.working_on(None, None)
+    (line,) = text_lines(record("hello"))
+    assert "job" not in line
+    assert "job" not in json.loads(JsonFormatter().format(record("hello")))
+
+
+def test_what_a_caller_says_of_a_job_goes_before_what_this_process_runs() -> None:
+    log.working_on(17, None)
+    assert json.loads(JsonFormatter().format(record("job 3 timed out", job=3)))["job"] == 3

@@ -179,3 +179,179 @@ print(process.is_stopped(child), process.is_stopped(os.getpid()), process.is_sto
 os.kill(child, signal.SIGKILL)
 """)
     assert done.stdout == "True False False\n"
+
+
+def test_children_are_seen_until_they_are_reaped() -> None:
+    done = run("""
+print(process.has_children(), process.children())
+read, write = os.pipe()
+alive, dead = os.fork(), None
+if alive == 0:
+    os.close(write)
+    os.read(read, 1)
+    os._exit(0)
+dead = os.fork() or os._exit(0)
+os.waitid(os.P_PID, dead, os.WEXITED | os.WNOWAIT)
+print(process.has_children(), process.children() == {alive, dead})
+os.waitpid(dead, 0)
+print(process.has_children(), process.children() == {alive})
+os.close(write)
+os.waitpid(alive, 0)
+print(process.has_children(), process.children())
+""")
+    assert done.stdout == "False set()\nTrue True\nTrue True\nFalse set()\n", done.stderr
+
+
+def test_the_children_of_every_thread_are_seen() -> None:
+    done = run("""
+import threading
+read, write = os.pipe()
+forked, end = threading.Event(), threading.Event()
+pids = []
+def other():
+    pids.append(os.fork())
+    if not pids[0]:
+        os.close(write)
+        os.read(read, 1)
+        os._exit(0)
+    forked.set()
+    end.wait()
+thread = threading.Thread(target=other)
+thread.start()
+forked.wait()
+print(process.has_children(), process.children() == set(pids))
+process.kill_children()
+end.set()
+print(process.has_children())
+""")
+    assert done.stdout == "True True\nFalse\n", done.stderr
+
+
+def test_no_child_is_left_nor_what_it_leaves_to_its_subreaper() -> None:
+    done = run("""
+process.become_subreaper()
+read, write = os.pipe()
+def family(depth):
+    pid = os.fork()
+    if pid:
+        return pid
+    os.setsid()  # none of these has anything in common with us any more
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    if depth:
+        family(depth - 1)
+        family(depth - 1)
+    os.write(write, b"x")
+    while True:
+        signal.pause()
+top = family(3)
+for _ in range(15):
+    os.read(read, 1)
+process.kill_children()
+print(process.has_children())
+os.close(write)
+print(os.read(read, 1))
+""")
+    assert done.stdout == "False\nb''\n", done.stderr
+
+
+def test_children_that_are_spared_are_neither_killed_nor_reaped() -> None:
+    done = run("""
+read, write = os.pipe()
+def child():
+    pid = os.fork()
+    if pid == 0:
+        os.close(write)
+        os.read(read, 1)
+        os._exit(7)
+    return pid
+spared, other = child(), child()
+process.kill_children(spare={spared})
+print(process.children() == {spared})
+os.close(write)
+print(os.waitstatus_to_exitcode(os.waitpid(spared, 0)[1]))
+""")
+    assert done.stdout == "True\n7\n", done.stderr
+
+
+def test_zombies_are_reaped_too() -> None:
+    done = run("""
+for _ in range(3):
+    os.fork() or os._exit(0)
+process.kill_children()
+print(process.has_children())
+""")
+    assert done.stdout == "False\n"
+
+
+def test_a_group_is_ended_with_all_its_members_and_said_to_be_gone_when_it_is() -> None:
+    done = run("""
+read, write = os.pipe()
+ready, tell = os.pipe()
+leader = os.fork()
+if leader == 0:
+    process.lead_group()
+    process.lead_group()  # twice does no harm
+    os.fork()
+    os.write(tell, b"x")
+    while True:
+        signal.pause()
+for _ in range(2):
+    os.read(ready, 1)
+os.close(write)
+print(process.end_group(leader, 0), process.end_group(leader, signal.SIGKILL))
+print(os.read(read, 1))
+os.waitpid(leader, 0)
+process.become_subreaper()
+print(process.end_group(leader, 0))
+""")
+    assert done.stdout.splitlines()[:2] == ["True True", "b''"], done.stderr
+
+
+def test_a_group_that_never_was_is_gone() -> None:
+    done = run("""
+pid = os.fork() or os._exit(0)
+os.waitpid(pid, 0)
+print(process.end_group(pid, signal.SIGKILL))
+""")
+    assert done.stdout == "False\n", done.stderr
+
+
+def test_a_signal_to_one_that_is_gone_or_not_forked_is_no_error() -> None:
+    done = run("""
+pid = os.fork() or os._exit(0)
+os.waitpid(pid, 0)
+process.send_signal(pid, signal.SIGTERM)
+process.send_signal(None, signal.SIGTERM)
+print("goes on")
+""")
+    assert done.stdout == "goes on\n", done.stderr
+
+
+def test_memory_that_is_held_and_address_space_that_is_mapped_are_told_apart() -> None:
+    done = run("""
+import mmap
+mib = 1 << 20
+before = process.resident_bytes(), process.address_space_bytes()
+memory = mmap.mmap(-1, 64 * mib)
+mapped = process.resident_bytes() - before[0], process.address_space_bytes() - before[1]
+for page in range(0, 64 * mib, mmap.PAGESIZE):
+    memory[page] = 1
+held = process.resident_bytes() - before[0]
+print(mapped[0] < 8 * mib, 64 * mib <= mapped[1] < 80 * mib, 64 * mib <= held < 80 * mib)
+print(before[0] < before[1])
+""")
+    assert done.stdout == "True True True\nTrue\n", done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGXCPU])
+def test_the_stacks_are_written_before_a_signal_ends_the_process(number: int) -> None:
+    done = run(f"""
+def ends_here():
+    os.kill(os.getpid(), {int(number)})
+process.watch_end(2)
+ends_here()
+print("not reached")
+""")
+    assert done.returncode == -number
+    assert "in ends_here" in done.stderr
+    assert done.stdout == ""
