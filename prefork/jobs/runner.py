@@ -3,18 +3,17 @@
 import logging
 import os
 import pickle
-import resource
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from contextvars import Context, copy_context
-from math import ceil
 from typing import Any, Final, NamedTuple, Protocol
 
 from prefork.errors import Crashed, OffloadError
 from prefork.jobs import context, failures, hooks, payload, wire
 from prefork.jobs.arena import ArenaReader, ArenaWriter, size
+from prefork.jobs.limits import UNLIMITED, Limits
 from prefork.jobs.payload import Payload
 from prefork.jobs.references import name_of, runs_its_argument, subject
 from prefork.jobs.wire import HEADER, Header
@@ -195,7 +194,7 @@ class Runner:
             log.working_on(header.number, about.request if about else None)
             self._be_nice(about.nice if about else self._settings.offload_nice)
             inside = context.make(about.variables) if about else copy_context()
-            with _Limits(about, name) if about else _UNLIMITED:
+            with Limits(name, about.memory, about.cpu_seconds) if about else UNLIMITED:
                 value = call_job(inside, function, args, kwargs)
                 if type(value) is Streamed:
                     self._stream(value.items, inside, name)
@@ -316,38 +315,3 @@ class Runner:
 def call_job(inside: Context, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run the app's code. Stacks are shown down to here."""
     return inside.run(function, *args, **kwargs)
-
-
-class _Limits:
-    """The limits of one job on this process: set when it begins, lifted when it ends."""
-
-    def __init__(self, about: About, name: str) -> None:
-        self._about = about
-        self._name = name  # of the job's function
-
-    def __enter__(self) -> None:
-        about = self._about
-        if about.memory:
-            _limit(resource.RLIMIT_AS, process.address_space_bytes() + about.memory)
-        if about.cpu_seconds:
-            _limit(resource.RLIMIT_CPU, ceil(time.process_time() + about.cpu_seconds))
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
-        about = self._about
-        if about.memory:
-            _limit(resource.RLIMIT_AS, None)
-            if isinstance(error, MemoryError):
-                reason = f"{self._name} needed more memory than its limit of {about.memory} bytes"
-                raise Crashed(reason, cause="memory") from error
-        if about.cpu_seconds:
-            _limit(resource.RLIMIT_CPU, None)
-
-
-_UNLIMITED: Final[AbstractContextManager[None]] = nullcontext()
-
-
-def _limit(what: int, most: int | None) -> None:
-    """Set a soft limit (getrlimit(2)), below the hard one; None lifts it up to that."""
-    _, hard = resource.getrlimit(what)
-    soft = hard if most is None else most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(what, (soft, hard))
