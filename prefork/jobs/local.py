@@ -246,6 +246,7 @@ class LocalBackend:
     def _hear_large(
         self, handle: OffloaderHandle, header: Header, job: Job | None, value: Any, error: BaseException | None
     ) -> None:
+        handle.read += 1
         self._say_read(handle)
         self._hear(handle, header, job, value, error)
 

@@ -27,6 +27,7 @@ class OffloaderHandle:
         self.reading = False  # the event loop watches its channel
         self.given: dict[int, Job] = {}  # sent and not answered, by number, in order
         self.alone = False  # what it was given shall have nothing behind it: large, or a stream
+        self.read = 0  # messages that were in its arena
         self.large = False  # what it said last was in its arena: it must not get ahead of our reading it
         self.loading: Job | None = None  # its arguments are on their way into the arena
         self.copying = False  # a thread copies to or from an arena: what it says next must not overtake that
@@ -69,12 +70,13 @@ class OffloaderHandle:
         return sent
 
     def send_read(self) -> bool:
-        """Its arena has been read."""
-        return self._send(HEADER.pack(wire.READ, 0, 0, 0, 0.0, 0))
+        """Say how much of what it put into its arena has been read. A count, so that it may be said again."""
+        return self._send(HEADER.pack(wire.READ, 0, 0, self.read, 0.0, 0))
 
     def take_back(self, room: bytearray) -> list[Job]:
         """The jobs it has not begun; they are ours again."""
         taken = []
+        told_again = False
         while True:
             try:
                 length, descriptor = wire.receive(self.far, room, wire.NOW)
@@ -86,9 +88,13 @@ class OffloaderHandle:
                 os.close(descriptor)
                 if self.arena is not None:
                     self.arena.shared = False
-            job = self.given.pop(Header(*HEADER.unpack_from(room)).number, None)
+            header = Header(*HEADER.unpack_from(room))
+            told_again = told_again or header.kind == wire.READ
+            job = self.given.pop(header.number, None) if header.kind == wire.JOB else None
             if job is not None:
                 taken.append(job)
+        if told_again:
+            self.send_read()  # which was among what we took
         return taken
 
     def forget_arena(self) -> None:

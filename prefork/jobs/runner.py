@@ -107,7 +107,8 @@ class Runner:
         self._view = memoryview(self._room)
         self._arguments: ArenaReader | None = None
         self._results: ArenaWriter | None = None
-        self._results_unread = False
+        self._placed = 0  # messages that we have put into an arena
+        self._read = 0  # of them the worker has read
         self._ran = 0
         self._nice = 0  # beyond what we were started with
         self._number = 0  # of the job that runs; 0: none
@@ -162,7 +163,7 @@ class Runner:
     def _run(self, header: Header, stream: memoryview) -> bool:
         """Run a job and send its last word. Returns whether it was this offloader's last."""
         if header.kind != wire.JOB:
-            self._results_unread = self._results_unread and header.kind != wire.READ
+            self._read = header.number
             return False
         self._number = header.number
         began = time.monotonic()
@@ -275,16 +276,15 @@ class Runner:
         """A reply as a message; if it is big, it is in the arena from then on."""
         if not reply.big:
             return Message(kind, 0, reply.pickle, 0, 0)
-        while self._results_unread and kind == wire.ITEM:  # hold the stream up until there is room
-            header, _ = self._receive()
-            self._results_unread = header.kind != wire.READ
-        if self._results_unread and self._results is not None:
+        while self._read < self._placed and kind == wire.ITEM:  # hold the stream up until there is room
+            self._read = self._receive()[0].number
+        if self._read < self._placed and self._results is not None:
             # The worker has not come to read what is there, and jobs wait behind this one: they must not wait for it.
             self._results.close()
             self._results = None
         arena = self._arena
         arena.write(reply)
-        self._results_unread = True
+        self._placed += 1
         return Message(kind, wire.IN_ARENA, b"", 1 + len(reply.buffers), arena.bytes)
 
     def _send(self, message: Message, number: int = 0, flags: int = 0, seconds: float = 0.0) -> None:

@@ -23,7 +23,7 @@ NOW: Final = int(socket.MSG_DONTWAIT)  # a flag for `receive`
 
 # Kinds of messages. Plain numbers: an enum's members cost a call each, and these are asked for several times a job.
 JOB: Final = 1  # worker → offloader: run this
-READ: Final = 2  # worker → offloader: I have read your arena; write it anew
+READ: Final = 2  # worker → offloader: I have read so many (`number`) of your messages that were in an arena
 READY: Final = 3  # offloader → worker: the start hooks ran
 NOT_READY: Final = 4  # offloader → worker: they did not; the payload is a traceback
 PROGRESS: Final = 5  # offloader → worker: (fraction, note)
