@@ -60,7 +60,7 @@ def take(error: BaseException) -> Failure:
         try:
             whole = _dumps(way)
             copy = _loads(whole)
-            if type(copy) is type(error) and _words(copy) == words:
+            if isinstance(copy, BaseException) and type(copy) is type(error) and _words(copy) == words:
                 return Failure(whole, words, text)
         except Exception:
             pass  # anything its class may raise: then the next way, and in the end its words
@@ -71,8 +71,8 @@ def restore(failure: Failure) -> BaseException:
     """The exception, or an OffloadError with its words, caused by its traceback."""
     error: BaseException = OffloadError(failure.words)
     try:
-        if failure.whole:
-            error = _loads(failure.whole)
+        if failure.whole and isinstance(made := _loads(failure.whole), Exception):
+            error = made
     except Exception:
         pass  # its class cannot be imported here, or raises
     error.__cause__ = RemoteTraceback(failure.traceback)
@@ -108,7 +108,6 @@ def _dumps(value: object) -> bytes:
     return file.getvalue()
 
 
-def _loads(whole: bytes) -> BaseException:
+def _loads(whole: bytes) -> object:
     value = pickle.loads(whole)
-    made: BaseException = value.make() if isinstance(value, Recipe) else value
-    return made
+    return value.make() if isinstance(value, Recipe) else value

@@ -44,6 +44,7 @@ class End:
         self._room = bytearray(wire.MESSAGE_BYTES)
         self._arena = ArenaWriter(1 << 40)
         self._theirs: ArenaReader | None = None
+        self._copied = 0  # messages that were in their arenas
 
     def send(self, kind: int, sent: Payload, number: int = 0, flags: int = 0, seconds: float = 0.0) -> None:
         if not sent.big:
@@ -73,6 +74,7 @@ class End:
         if header.flags & wire.IN_ARENA:
             assert self._theirs is not None
             value = self._theirs.copy(header.arena_bytes, header.buffers)
+            self._copied += 1
         else:
             value = pickle.loads(bytes(self._room[HEADER.size : length])) if length > HEADER.size else None
         if header.flags & wire.KEPT:  # never to be written again
@@ -101,7 +103,6 @@ class Near(End):
         self._thread = threading.Thread(target=self._live, daemon=True)
         self._starts = False
         self._number = 0
-        self._reads = 0
 
     def begin(self, starts: bool = False) -> "Near":
         """Let it serve; with `starts` its start hooks come first."""
@@ -137,9 +138,8 @@ class Near(End):
         return found
 
     def say_read(self) -> None:
-        """Say that one more of the messages in its arena has been read."""
-        self._reads += 1
-        self.channel.send(HEADER.pack(wire.READ, 0, 0, self._reads, 0.0, 0))
+        """Say how many messages in its arenas have been read; it may be said again."""
+        self.channel.send(HEADER.pack(wire.READ, 0, 0, self._copied, 0.0, 0))
 
     def wait_end(self) -> None:
         """Wait until it has ended by itself."""
@@ -173,7 +173,8 @@ class Far(End):
         channel, self.stacks = (os.dup(descriptor) for descriptor in descriptors)
         super().__init__(adopt(channel))
         self.number = number
-        self._unread = 0  # of what was sent in arenas; all is read in order
+        self._placed = 0  # messages in arenas
+        self._read = 0  # of them the worker has read
 
     def ready(self) -> None:
         self.send(wire.READY, encode(None))
@@ -204,14 +205,14 @@ class Far(End):
     def read(self) -> Message:
         message = super().read()
         if message.kind == wire.READ:
-            self._unread = max(0, self._unread - 1)
+            self._read = message.number
         return message
 
     def send(self, kind: int, sent: Payload, number: int = 0, flags: int = 0, seconds: float = 0.0) -> None:
         if sent.big:
-            if self._unread:
+            if self._read < self._placed:
                 self._renew()
-            self._unread += 1
+            self._placed += 1
         super().send(kind, sent, number, flags, seconds)
 
     def sees_end(self) -> bool:

@@ -255,8 +255,15 @@ def test_a_traceback_can_be_sent_on() -> None:
         pickle.dumps(Recipe(ExceptionGroup, (), {})),
         pickle.dumps(Recipe(work.Required, (), {"code": 1, "args": 2})),
         pickle.dumps(work.Unmakeable()),
+        pickle.dumps("no exception"),
     ],
-    ids=["no pickle", "a recipe without its arguments", "a recipe with what cannot be set", "a class that raises"],
+    ids=[
+        "no pickle",
+        "a recipe without its arguments",
+        "a recipe with what cannot be set",
+        "a class that raises",
+        "no exception",
+    ],
 )
 def test_what_cannot_be_made_anew_is_an_offload_error_with_the_words(whole: bytes) -> None:
     back = restore(Failure(whole, "words", "text"))

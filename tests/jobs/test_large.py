@@ -9,7 +9,7 @@ from prefork.core.job import State
 from prefork.errors import Cancelled, Unsendable
 from prefork.jobs import local, wire
 from prefork.jobs.crew import SHRINK_SECONDS
-from prefork.jobs.local import RETRY_SECONDS
+from prefork.jobs.local import RETRY_SECONDS, SLOW_SECONDS
 from prefork.jobs.options import Offload
 from prefork.jobs.payload import BIG_BYTES
 from tests.jobs import work
@@ -154,8 +154,22 @@ def test_an_offloader_is_told_when_what_is_in_its_arena_has_been_read_and_not_be
         site.loop.finish_thread()
     message = far.read_now()
     assert message is not None
-    assert message.kind == wire.READ
+    assert (message.kind, message.number) == (wire.READ, 1)
     assert (repr(error(job))[:12] == "LookupError(") if word == "raises" else job.outcome.done() == (word == "returns")
+
+
+def test_a_word_that_an_arena_was_read_is_not_lost_with_the_jobs_that_are_taken_back(site: Site) -> None:
+    far = site.quick()
+    site.submit()
+    site.returns(far, far.take(), BIG)
+    job, _ = site.submit(), site.submit()
+    site.loop.advance(2 * SLOW_SECONDS)
+    read, given = far.read_now(), far.read_now()
+    assert read is not None
+    assert given is not None
+    assert (read.kind, read.number) == (wire.READ, 1)
+    assert (given.kind, given.number) == (wire.JOB, job.number)
+    assert far.read_now() is None
 
 
 @pytest.mark.usefixtures("in_threads")
