@@ -60,4 +60,6 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
+    if name == "offload":  # whose jobs are to know their request
+        importlib.import_module("prefork.jobs.context").track_requests()
     return getattr(importlib.import_module(_ELSEWHERE.get(name, "prefork.web")), name)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from prefork.errors import Disconnected, RequestError, ResponseError
-from prefork.jobs.context import origin
+from prefork.jobs import context
 from prefork.settings import Settings
 from prefork.web import offloaded
 from prefork.web.app import App
@@ -81,7 +81,8 @@ class HandlerApplication(NativeApplication):
 
     async def __call__(self, exchange: Exchange) -> None:
         request = Request(exchange)
-        origin.set(request)
+        if context.tracking:
+            context.origin.set(request)
         try:
             if exchange.has_body:
                 exchange.limit_body(self._max_body)
@@ -123,7 +124,8 @@ class AppApplication(NativeApplication):
 
     async def __call__(self, exchange: Exchange) -> None:
         request = Request(exchange)
-        origin.set(request)
+        if context.tracking:
+            context.origin.set(request)
         try:
             route = self._find(request)
             if exchange.has_body:

@@ -15,7 +15,15 @@ class Origin(Protocol):
 
 origin: Final[ContextVar[Origin | None]] = ContextVar("prefork.origin", default=None)
 
+tracking = False  # whether `origin` is set for every request, which costs each of them 0.6 µs
+
 _carried: Final[dict[str, ContextVar[Any]]] = {}
+
+
+def track_requests() -> None:
+    """Let `origin` be set for every request from now on: somebody in this process has asked for `offload`."""
+    global tracking
+    tracking = True
 
 
 def carry(*variables: ContextVar[Any]) -> None:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prefork.jobs.client import Offloading
+from prefork.jobs.context import origin
 from prefork.jobs.job import Job
 from prefork.jobs.options import Offload
 from prefork.jobs.payload import why_not
@@ -36,6 +37,7 @@ def offloaded(handler: Callable[..., Any], options: Offload) -> Endpoint:
 
     async def call(request: Request) -> Response:
         body = await request.body()
+        origin.set(request)
         job = offload.submit(answer, (handler, Carried.of(request), body), {}, stream=True)
         try:
             streams, first = await job.receive()

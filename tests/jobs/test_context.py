@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import prefork
 from prefork.errors import Unsendable
 from prefork.jobs import context
 
@@ -80,3 +81,12 @@ def test_a_job_sees_the_variables_as_they_were_and_changes_only_its_own() -> Non
 def test_a_variable_that_is_not_known_there_is_named_with_what_to_do() -> None:
     with pytest.raises(Unsendable, match=r"^context variable 'user' is not known in the offloader: call carry\(\)"):
         context.make({"user": "ann"})
+
+
+def test_requests_are_known_to_jobs_once_somebody_asks_for_offload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not before: it costs each request something."""
+    monkeypatch.setattr(context, "tracking", False)
+    assert prefork.Offload is not None
+    assert not context.tracking
+    assert prefork.offload is not None
+    assert context.tracking
