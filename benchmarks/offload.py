@@ -23,7 +23,7 @@ from benchmarks.options import names, positive
 from benchmarks.peers import NODE_PACKAGES, PeerError, program, tool
 from benchmarks.probe import ProbeError
 from benchmarks.process import StartError, prepare
-from benchmarks.report import append, machine, versions
+from benchmarks.report import machine, publish, versions
 from benchmarks.table import bars_line
 from benchmarks.wrk import WrkError
 
@@ -189,10 +189,7 @@ def main() -> int:
         verdicts += part[1]
     if verdicts:
         parts += ["### Bars", verdicts_table(verdicts), bars_line([verdict.bar for verdict in verdicts])]
-    report = "\n\n".join(parts)
-    print(report)
-    if chosen.markdown:
-        append(chosen.markdown, report)
+    publish(parts, chosen.markdown)
     return 0 if only else 1
 
 

@@ -37,6 +37,14 @@ def versions(names: Iterable[str]) -> str:
     return ", ".join(sorted(found, key=str.lower)) or "none"
 
 
+def publish(parts: Iterable[str], file: Path | None) -> None:
+    """Print a report, and append it to a file if one is given."""
+    report = "\n\n".join(parts)
+    print(report)
+    if file:
+        append(file, report)
+
+
 def append(file: Path, text: str) -> None:
     """Add a report to the end of a file, after a blank line where the file has text already."""
     before = "\n" if file.exists() and file.stat().st_size else ""

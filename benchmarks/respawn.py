@@ -19,7 +19,7 @@ from benchmarks.options import names, positive
 from benchmarks.peers import PeerError, environment
 from benchmarks.probe import ProbeError, ask
 from benchmarks.process import Running, StartError, free_port, prepare, running, wait_idle
-from benchmarks.report import append, machine, versions
+from benchmarks.report import machine, publish, versions
 from benchmarks.servers import HEAVY
 from benchmarks.table import Bar, bars_line, markdown
 from benchmarks.tree import process_tree, pss_bytes
@@ -157,10 +157,7 @@ def main() -> int:
     parts = [machine(), f"Packages: {versions(['heavy'])}.", respawns, memories]
     if bars := respawn_bars + memory_bars:
         parts.append(bars_line(bars))
-    report = "\n\n".join(parts)
-    print(report)
-    if chosen.markdown:
-        append(chosen.markdown, report)
+    publish(parts, chosen.markdown)
     return 0
 
 

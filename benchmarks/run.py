@@ -15,7 +15,7 @@ from benchmarks.options import names, positive
 from benchmarks.peers import PeerError, program, tool
 from benchmarks.probe import ProbeError, ask, check_hello
 from benchmarks.process import StartError, cores, free_port, pinned, prepare, running
-from benchmarks.report import append, machine, versions
+from benchmarks.report import machine, publish, versions
 from benchmarks.scenarios import CONNECTIONS, SCENARIOS, Scenario
 from benchmarks.servers import HELLO
 from benchmarks.table import Bar, Measurement, bars_line, cpu_ratio, load_table
@@ -133,10 +133,7 @@ def main() -> int:
             bars += reached
     if bars:
         parts.append(bars_line(bars))
-    report = "\n\n".join(parts)
-    print(report)
-    if chosen.markdown:
-        append(chosen.markdown, report)
+    publish(parts, chosen.markdown)
     return 0 if servers else 1
 
 

@@ -2,6 +2,8 @@
 
 from enum import Enum
 
+from prefork.core.moves import follow
+
 
 class State(Enum):
     """What a worker is, as far as was reported."""
@@ -42,7 +44,4 @@ MOVES: dict[tuple[State, Event], State] = {
 
 def move(state: State, event: Event) -> State:
     """The state after an event. Raises ValueError for a pair that cannot happen."""
-    try:
-        return MOVES[state, event]
-    except KeyError:
-        raise ValueError(f"a worker that is {state.value} cannot be told: {event.value}") from None
+    return follow(MOVES, state, event, "a worker")

@@ -43,13 +43,10 @@ class FakeBackend:
         return [job for word, job in self.told if word == what]
 
 
-class Desk:
-    """A pool, its backend, its loop, and the verbs of a test."""
+class Submitter:
+    """Whoever has a pool that jobs can be submitted to."""
 
-    def __init__(self, processes: int = 1, **settings: Any) -> None:
-        self.loop = JobLoop()
-        self.backend = FakeBackend(processes)
-        self.pool: Pool = self.loop.call(lambda: Pool(Settings(**settings), lambda pool: self.backend))
+    pool: Pool
 
     def submit(
         self,
@@ -61,6 +58,15 @@ class Desk:
     ) -> Job:
         terms = (options or Offload()).terms(self.pool.settings)
         return self.pool.submit(function, args or (1,), kwargs, terms, stream)
+
+
+class Desk(Submitter):
+    """A pool, its backend, its loop, and the verbs of a test."""
+
+    def __init__(self, processes: int = 1, **settings: Any) -> None:
+        self.loop = JobLoop()
+        self.backend = FakeBackend(processes)
+        self.pool = self.loop.call(lambda: Pool(Settings(**settings), lambda pool: self.backend))
 
     def take(self, job: Job | None = None) -> Job:
         taken = self.pool.take()

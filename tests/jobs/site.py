@@ -3,19 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-from prefork.jobs.job import Job
 from prefork.jobs.local import LocalBackend
-from prefork.jobs.options import Offload
 from prefork.jobs.pool import Pool
 from prefork.settings import Settings
-from tests.jobs import work
+from tests.jobs.backend import Submitter
 from tests.jobs.ends import FakeSpawner, Far
 from tests.jobs.loop import JobLoop
 
 FIRST_PID = 1000
 
 
-class Site:
+class Site(Submitter):
     """The pool, its offloaders, and the verbs of a test. What is sent is heard at once."""
 
     def __init__(self, processes: int = 1, **settings: Any) -> None:
@@ -27,17 +25,6 @@ class Site:
             return Pool(Settings(**settings), lambda pool: LocalBackend(pool, self.spawner, processes))
 
         self.pool = self.loop.call(make)
-
-    def submit(
-        self,
-        function: Callable[..., Any] = work.double,
-        *args: Any,
-        options: Offload | None = None,
-        stream: bool = False,
-        **kwargs: Any,
-    ) -> Job:
-        terms = (options or Offload()).terms(self.pool.settings)
-        return self.pool.submit(function, args or (1,), kwargs, terms, stream)
 
     @property
     def orders(self) -> list[int]:
