@@ -11,7 +11,11 @@ GROUPS = {
     "processes": "Processes",
     "connections": "Connections",
     "http": "HTTP limits",
+    "websocket": "WebSocket",
+    "tls": "TLS",
+    "proxy": "Behind a proxy",
     "app": "Application",
+    "development": "Development",
     "offload": "Offload",
     "logging": "Logging and readiness",
 }
@@ -24,9 +28,10 @@ TIB = 1024 * 1024 * MIB
 LONGEST = 604_800
 
 
-def about(group: str, text: str, unit: Literal["", "seconds", "bytes"] = "") -> Meta:
-    """What help and docs say of a setting. Values in `bytes` may be written with K, M, G or T."""
-    return Meta(description=text, extra={"group": group, "unit": unit})
+def about(group: str, text: str, unit: Literal["", "seconds", "bytes"] = "", items: str = "") -> Meta:
+    """What help and docs say of a setting. Values in `bytes` may be written with K, M, G or T; `items` is what a list
+    is a list of."""
+    return Meta(description=text, extra={"group": group, "unit": unit, "items": items})
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +44,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "connections",
             "Address to listen on: HOST:PORT, [::1]:PORT, unix:/path or fd://N (an inherited socket). Port 0 takes "
             "a free one.",
+            items="addresses",
         ),
     ] = field(default_factory=lambda: ["127.0.0.1:8000"])
 
@@ -145,13 +151,134 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 16 * MIB
     server_header: Annotated[bool, about("http", "Send the Server header.")] = True
 
+    websocket_max_message: Annotated[
+        int,
+        Meta(ge=1, le=TIB),
+        about(
+            "websocket", "Largest message a client may send, after decompression; beyond it close code 1009.", "bytes"
+        ),
+    ] = 16 * MIB
+    websocket_queue: Annotated[
+        int,
+        Meta(ge=1, le=65536),
+        about("websocket", "Messages of a connection that wait for the app; past it the socket is not read."),
+    ] = 16
+    websocket_ping_seconds: Annotated[
+        float,
+        Meta(ge=0, le=LONGEST),
+        about("websocket", "How often an idle connection is pinged. 0: never.", "seconds"),
+    ] = 20.0
+    websocket_pong_seconds: Annotated[
+        float,
+        Meta(gt=0, le=LONGEST),
+        about("websocket", "How long a client may take to answer a ping; then the connection is closed.", "seconds"),
+    ] = 20.0
+    websocket_compression: Annotated[
+        bool, about("websocket", "Compress messages for clients that offer it (permessage-deflate).")
+    ] = True
+
+    tls_cert: Annotated[
+        list[str],
+        about(
+            "tls",
+            "Certificate chain in PEM. Give one per host name, each with its --tls-key in the same order; the name the "
+            "client asks for (SNI) chooses, and the first is for all others.",
+            items="files",
+        ),
+    ] = field(default_factory=list)
+    tls_key: Annotated[
+        list[str],
+        about("tls", "Private key in PEM, not encrypted, of the certificate in the same place.", items="files"),
+    ] = field(default_factory=list)
+    tls_ca: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        about("tls", "Certificates in PEM of the authorities that sign client certificates."),
+    ] = None
+    tls_client_auth: Annotated[
+        Literal["none", "optional", "required"],
+        about("tls", "Whether clients are asked for a certificate, and whether they need one."),
+    ] = "none"
+    tls_ciphers: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        about("tls", "Ciphers of TLS 1.2, as OpenSSL lists them. none: those with forward secrecy and AEAD."),
+    ] = None
+    tls_handshake_seconds: Annotated[
+        float,
+        Meta(gt=0, le=LONGEST),
+        about("tls", "How long a client may take for the handshake; then the connection is closed.", "seconds"),
+    ] = 10.0
+    tls_handshakes: Annotated[
+        int,
+        Meta(ge=1, le=65536),
+        about("tls", "Handshakes in progress per worker; more wait for their turn."),
+    ] = 256
+
+    forwarded_allow: Annotated[
+        list[str],
+        about(
+            "proxy",
+            "Proxies whose X-Forwarded-For, -Proto, -Host and Forwarded fields are believed: networks such as "
+            "10.0.0.0/8, addresses, or unix for what comes by a unix socket.",
+            items="networks",
+        ),
+    ] = field(default_factory=list)
+    proxy_protocol: Annotated[
+        bool,
+        about(
+            "proxy",
+            "Connections begin with a PROXY protocol header (version 1 or 2). Only peers in --forwarded-allow may "
+            "connect then.",
+        ),
+    ] = False
+
+    interface: Annotated[
+        Literal["auto", "native", "asgi", "wsgi"],
+        about("app", "What kind of app the target is. auto: by its signature."),
+    ] = "auto"
+    lifespan: Annotated[
+        Literal["auto", "on", "off"],
+        about(
+            "app",
+            "Whether an ASGI app is told of start-up and shutdown. auto: if it wants to be; on: it must want to; off: "
+            "never.",
+        ),
+    ] = "auto"
+    root_path: Annotated[
+        str, about("app", "Path that a proxy cuts off before this server: ASGI's root_path, WSGI's SCRIPT_NAME.")
+    ] = ""
+    static: Annotated[
+        list[str],
+        about(
+            "app",
+            "Serve a folder's files below a path, without asking the app: /assets=dir.",
+            items="mounts",
+        ),
+    ] = field(default_factory=list)
     threads: Annotated[
         int,
         Meta(ge=1, le=1024),
-        about("app", "Threads per worker that run plain def handlers."),
+        about("app", "Threads per worker that run plain def handlers and WSGI apps."),
     ] = 40
+    thread_queue: Annotated[
+        int,
+        Meta(ge=0, le=1_000_000),
+        about("app", "Requests of a WSGI app that wait for a thread, per worker; beyond it 503."),
+    ] = 256
     app_dir: Annotated[str, Meta(min_length=1), about("app", "Folder the app is imported from.")] = "."
-    debug: Annotated[bool, about("app", "Show tracebacks in responses. Never on a public server.")] = False
+    debug: Annotated[bool, about("development", "Show tracebacks in responses. Never on a public server.")] = False
+    reload: Annotated[bool, about("development", "Reload the app when its files change. For development only.")] = False
+    reload_dir: Annotated[
+        list[str],
+        about("development", "Folder to watch, with all below it. None given: --app-dir.", items="folders"),
+    ] = field(default_factory=list)
+    reload_include: Annotated[
+        list[str],
+        about("development", "Glob of file names to watch beside *.py, such as *.html.", items="globs"),
+    ] = field(default_factory=list)
+    reload_exclude: Annotated[
+        list[str],
+        about("development", "Glob of file or folder names not to watch, such as test_*.", items="globs"),
+    ] = field(default_factory=list)
 
     offload_timeout_seconds: Annotated[
         float,

@@ -18,11 +18,12 @@ NOUNS: dict[Kind, str] = {
     "integer": "a whole number",
     "size": "a size such as 512, 8K or 16M,",
     "number": "a number",
-    "list": "a list of addresses, at least one",
+    "list": "a list of",
     "text": "a text that is not empty",
     "choice": "one of",
 }
-METAVARS: dict[Kind, str] = {"integer": "INTEGER", "size": "SIZE", "number": "FLOAT", "list": "ADDRESS", "text": "TEXT"}
+METAVARS: dict[Kind, str] = {"integer": "INTEGER", "size": "SIZE", "number": "FLOAT", "text": "TEXT"}
+SINGULAR = {"addresses": "address"}  # the others lose their s
 SUFFIXES = {"T": KIB**4, "G": KIB**3, "M": KIB**2, "K": KIB}
 
 
@@ -31,13 +32,15 @@ class Setting:
     """One setting as help, docs and the readers of its sources see it.
 
     A number lies from `low` to `high`, `low` itself excluded if `above`. `words` are the words it takes: all there is
-    to a choice, beside the numbers otherwise. `type` is the declared annotation, bounds included.
+    to a choice, beside the numbers otherwise. `type` is the declared annotation, bounds included; `items`: what a list
+    holds.
     """
 
     name: str
     kind: Kind
     group: str
     unit: str
+    items: str
     help: str
     default: object
     type: Any
@@ -64,6 +67,8 @@ class Setting:
     @property
     def metavar(self) -> str:
         """What stands for its value in help: `FLOAT`, `INTEGER|auto`, `text|json`."""
+        if self.kind == "list":
+            return SINGULAR.get(self.items, self.items.removesuffix("s")).upper()
         return "|".join([METAVARS[self.kind], *self.words] if self.kind in METAVARS else self.words)
 
     @property
@@ -78,6 +83,8 @@ class Setting:
         """What a value must be, in words: `a whole number ≥ 1 and ≤ 1024, or auto`."""
         if self.kind == "choice":
             return f"{NOUNS['choice']} {', '.join(self.words)}"
+        if self.kind == "list":
+            return f"{NOUNS['list']} {self.items}" + (", at least one" if self.default else "")
         noun = NOUNS[self.kind] + (f" of {self.unit}" if self.kind == "number" and self.unit else "")
         return ", or ".join([f"{noun} {self.bounds}".rstrip(), *self.words])
 
@@ -112,6 +119,7 @@ def _setting(name: str, hint: object, default: object) -> Setting:
         kind="size" if extra["unit"] == "bytes" else kind,
         group=extra["group"],
         unit=extra["unit"],
+        items=extra["items"],
         help=next(meta.description for meta in metas if meta.description),
         default=default,
         type=hint,

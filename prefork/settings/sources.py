@@ -173,3 +173,21 @@ def _refuse_conflicts(settings: Settings, origin: Mapping[str, str]) -> None:
         raise UsageError(
             f"offload_backend = dask ({origin['offload_backend']}) needs offload_address, such as tcp://scheduler:8786"
         )
+    if len(settings.tls_cert) != len(settings.tls_key):
+        raise UsageError(
+            f"tls_cert ({origin['tls_cert']}) names {len(settings.tls_cert)} files and tls_key ({origin['tls_key']}) "
+            f"{len(settings.tls_key)}: each certificate needs its key, in the same order"
+        )
+    if settings.tls_client_auth != "none" and settings.tls_ca is None:
+        raise UsageError(
+            f"tls_client_auth = {settings.tls_client_auth} ({origin['tls_client_auth']}) needs tls_ca, the authorities "
+            "that sign client certificates"
+        )
+    if settings.proxy_protocol and not settings.forwarded_allow:
+        raise UsageError(
+            f"proxy_protocol ({origin['proxy_protocol']}) needs forwarded_allow: the proxies that may speak for others"
+        )
+    if settings.reload and not settings.preload:
+        raise UsageError(
+            f"reload ({origin['reload']}) imports the app before it forks; take away --no-preload ({origin['preload']})"
+        )

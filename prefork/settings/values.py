@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 import msgspec
 
 from prefork.settings.address import parse_bind
 from prefork.settings.describe import SUFFIXES, Setting
+from prefork.settings.items import parse_mount, parse_network
 
+# What reads the items of a list: ValueError says what would be right. Lists of plain texts have none.
+ITEMS: dict[str, Callable[[str], object]] = {
+    "addresses": parse_bind,
+    "networks": parse_network,
+    "mounts": parse_mount,
+}
 SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 SIZE = re.compile(r"([0-9]{1,20})([KMGT]?)", re.IGNORECASE)
@@ -34,7 +42,7 @@ def from_file(setting: Setting, value: object) -> object:
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, list):
-        _refuse_bad_addresses(value)
+        _refuse_bad_items(value, ITEMS.get(setting.items))
     return value
 
 
@@ -60,17 +68,19 @@ def _spelled(setting: Setting, text: str) -> object:
             except ValueError:
                 return text
         case "list":
-            return [item.strip() for item in text.split(",")]
+            return [item.strip() for item in text.split(",")] if text else []
     return text
 
 
-def _refuse_bad_addresses(addresses: list[str]) -> None:
+def _refuse_bad_items(texts: list[str], read: Callable[[str], object] | None) -> None:
     seen = set()
-    for text in addresses:
+    for text in texts:
         try:
-            address = parse_bind(printable(text))
+            item = read(printable(text)) if read else printable(text)
         except ValueError as error:
             raise ValueError(f"holds {text!r}: {error}") from None
-        if address in seen:
+        if not text:
+            raise ValueError("holds an empty text")
+        if read and item in seen:
             raise ValueError(f"names {text!r} twice")
-        seen.add(address)
+        seen.add(item)

@@ -95,3 +95,26 @@ def test_addresses_are_a_list_each_valid_and_none_twice(value: object, why: str)
 def test_a_text_has_no_control_characters(text: str) -> None:
     with pytest.raises(ValueError, match="control characters"):
         from_text(SETTINGS["log_file"], text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("forwarded_allow", "10.0.0.1/8", "bits beyond the mask; write 10.0.0.0/8"),
+        ("forwarded_allow", "everyone", "write a network such as 10.0.0.0/8"),
+        ("forwarded_allow", "10.0.0.0/8,10.0.0.0/8", "twice"),
+        ("static", "assets", "write the path and the folder"),
+        ("static", "assets=dir", "the path starts with a slash"),
+        ("static", "/a%2f=dir", "written plainly"),
+        ("static", "/a=one,/a=one", "twice"),
+        ("tls_cert", "a.pem,,b.pem", "holds an empty text"),
+    ],
+)
+def test_each_item_of_a_list_is_read(name: str, text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        from_text(SETTINGS[name], text)
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/8", "::1", "unix", "192.0.2.7", "10.0.0.0/8,fd00::/8,unix"])
+def test_networks_are_taken(text: str) -> None:
+    assert from_text(SETTINGS["forwarded_allow"], text) == text.split(",")
