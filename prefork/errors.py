@@ -36,8 +36,8 @@ class ResponseError(PreforkError):
     """The app broke HTTP: a forbidden byte in a header, a body longer or shorter than declared."""
 
 
-class Disconnected(PreforkError):
-    """The client left before its request was read or its response was written."""
+class Disconnected(PreforkError, ConnectionError):
+    """The client left before its request was read or its response was written. An OSError: frameworks expect one."""
 
 
 class OffloadError(PreforkError):

@@ -9,7 +9,7 @@ import asyncio
 from enum import Enum, auto
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from prefork.errors import Disconnected, RequestError
 from prefork.http.body import ChunkedFraming, Framing, LengthFraming
@@ -18,6 +18,7 @@ from prefork.http.exchange import Exchange
 from prefork.http.head import HEAD_END, refusal
 from prefork.http.incoming import IncomingBody
 from prefork.http.outgoing import Outgoing
+from prefork.http.peer import Peer, peer_of
 
 if TYPE_CHECKING:
     from prefork.http.service import Service
@@ -43,6 +44,30 @@ class Phase(Enum):
 _HEAD, _EXCHANGE, _DRAINING, _LINGERING, _CLOSED = Phase  # module names: an enum's attributes cost a call each
 
 
+class Successor(Protocol):
+    """A protocol that takes over from a Connection. The service looks after it as it does after connections; it tells
+    the service with `successor_closed` when the transport is gone."""
+
+    index: int  # of the record of the request that led to it; set by the service
+    deadline: float  # on the loop's clock
+
+    @property
+    def in_progress(self) -> str | None:
+        """What is cut at the drain limit, in words for the log."""
+
+    def took_over(self, transport: asyncio.Transport, task: asyncio.Task[None] | None, data: bytes) -> None:
+        """The transport is yours, with what has arrived; `task` runs the app, which nobody else cancels from now on."""
+
+    def expired(self) -> None:
+        """The deadline has passed."""
+
+    def leave(self) -> None:
+        """The worker drains."""
+
+    def cut(self) -> None:
+        """End now."""
+
+
 class Connection(Outgoing):
     """The server's side of one client connection."""
 
@@ -53,6 +78,7 @@ class Connection(Outgoing):
         "_eof",
         "_exchange",
         "_head_begun",
+        "_peer",
         "_reading",
         "_task",
         "deadline",
@@ -63,7 +89,7 @@ class Connection(Outgoing):
         "service",
     )
 
-    def __init__(self, service: "Service", listener: int) -> None:
+    def __init__(self, service: "Service", listener: int, peer: Peer | None = None) -> None:
         super().__init__(service.loop)
         self.service = service
         self.listener = listener  # index of the one it was accepted from
@@ -71,6 +97,7 @@ class Connection(Outgoing):
         self.deadline = inf  # on the loop's clock; the service sweeps
         self.fresh = True  # no request has come yet
         self.index = -1  # of this connection's record of the request in flight
+        self._peer = peer
         self._buffer = b""
         self._at = 0  # bytes of the buffer before this are done with
         self._blanks = 0
@@ -82,6 +109,18 @@ class Connection(Outgoing):
 
     def __repr__(self) -> str:
         return f"<Connection {self.phase.name} {self._exchange!r} {'fresh' if self.fresh else 'used'}>"
+
+    @property
+    def peer(self) -> Peer:
+        """Who is at the other end; asked for once, when somebody wants to know."""
+        if self._peer is None:
+            self._peer = peer_of(self._transport)
+        return self._peer
+
+    @property
+    def left(self) -> bool:
+        """Whether the client has closed its side, or is gone."""
+        return self._eof or self.lost
 
     # -- what the loop reports
 
@@ -120,6 +159,8 @@ class Connection(Outgoing):
         if exchange is not None and exchange.body is not None and not exchange.body.framing.done:
             exchange.body.break_off(Disconnected("the client closed the connection within the request body"))
         self.deadline = self.loop.time() + self.service.disconnect_grace_seconds
+        if exchange is not None and exchange.on_leave is not None:
+            exchange.on_leave()
         return True  # False would close the transport at once
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -135,8 +176,18 @@ class Connection(Outgoing):
             if exchange.body is not None:
                 exchange.body.break_off(Disconnected("the client left"))
             if task is not None:
-                task.cancel()
+                self._cancel(task, exchange)
         self.service.closed(self)
+
+    def _cancel(self, task: asyncio.Task[None], exchange: Exchange) -> None:
+        """End the handler of a client that is gone: at once, or when its grace time is over if it wants to be told."""
+        if exchange.on_leave is None:
+            task.cancel()
+            return
+        exchange.on_leave()
+        now = self.loop.time()
+        over = self.deadline if self._eof else now + self.service.disconnect_grace_seconds
+        self.loop.call_later(max(0.0, over - now), task.cancel)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -376,6 +427,20 @@ class Connection(Outgoing):
 
     # -- endings
 
+    def give_to(self, successor: Successor) -> None:
+        """The exchange in progress has ended in another protocol: it has the transport from now on."""
+        service, task, exchange = self.service, self._task, self._exchange
+        data = self._buffer[self._at :]
+        if exchange is not None and service.access_log is not None:
+            service.log_answered(exchange)
+        self._resume_reading()
+        self.phase = _CLOSED
+        self._forget_exchange()
+        self._buffer = b""
+        service.succeeded(self, successor)
+        self._transport.set_protocol(cast(asyncio.BaseProtocol, successor))
+        successor.took_over(self._transport, task, data)
+
     def refuse(self, error: RequestError) -> None:
         """Answer a request that broke a rule and take no more from this client."""
         exchange = self._exchange
@@ -416,12 +481,13 @@ class Connection(Outgoing):
 
     def expired(self) -> None:
         """The deadline has passed."""
-        self.deadline = inf
         exchange = self._exchange
+        if self.phase is _EXCHANGE and self._eof:
+            self.cut()
+            return
+        self.deadline = inf
         if self.phase is _HEAD and self._head_begun:
             self.refuse(RequestError(408, "the request head took too long"))
-        elif self.phase is _EXCHANGE and self._eof:
-            self.cut()
         elif self.phase is _EXCHANGE and exchange is not None and exchange.body is not None:
             exchange.body.break_off(RequestError(408, "the request body stalled"))
         else:

@@ -18,6 +18,7 @@ _STATUS_LINES: Final = {
     for status in HTTPStatus
     if status >= 200
 }
+_INTERIM_PHRASES: Final = {102: b"Processing", 103: b"Early Hints", 104: b"Upload Resumption Supported"}
 LENGTH_LINES: Final = tuple(b"content-length: %d\r\n" % length for length in range(1024))  # most answers are short
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FORBIDDEN_IN_VALUE = re.compile(rb"[\r\n\x00]")
@@ -77,6 +78,13 @@ def status_line(status: int) -> bytes:
     if not 200 <= status <= 599:
         raise ResponseError(f"{status} is not a final response status; use 200 to 599")
     return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
+
+
+def interim_line(status: int) -> bytes:
+    """`HTTP/1.1 103 Early Hints`. Raises ResponseError for what is no interim status an app may send."""
+    if not 102 <= status <= 199:
+        raise ResponseError(f"{status} is not an interim response status of an app; use 102 to 199")
+    return b"HTTP/1.1 %d %s\r\n" % (status, _INTERIM_PHRASES.get(status, b"Unknown"))
 
 
 def bodiless(method: str, status: int) -> bool:

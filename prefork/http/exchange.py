@@ -1,16 +1,25 @@
 """One request and its response, as the app sees them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 from prefork.errors import Disconnected, RequestError, ResponseError
-from prefork.http.encoding import LENGTH_LINES, bodiless, common_lines, encode_fields, status_line
+from prefork.http.encoding import (
+    LENGTH_LINES,
+    Fields,
+    bodiless,
+    common_lines,
+    encode_fields,
+    interim_line,
+    status_line,
+)
 from prefork.http.head import RequestHead
 from prefork.http.incoming import IncomingBody
 from prefork.http.sendfile import send_file
 
 if TYPE_CHECKING:
-    from prefork.http.connection import Connection
+    from prefork.http.connection import Connection, Successor
+    from prefork.http.peer import Tls
 
 _CLOSE = b"connection: close\r\n"
 _KEEP = b"connection: keep-alive\r\n"
@@ -34,6 +43,7 @@ class Exchange(RequestHead):
         "connection",
         "finished",
         "has_body",
+        "on_leave",
         "started_at",
         "status",
     )
@@ -46,6 +56,9 @@ class Exchange(RequestHead):
         self.has_body = False
         self.status = 0  # 0 until a response head is written
         self.finished = False
+        # For an app that is to be told when the client leaves (FIN or reset). It has its grace time after either; the
+        # others have none after a reset.
+        self.on_leave: Callable[[], object] | None = None
 
     def __repr__(self) -> str:
         state = "finished" if self.finished else f"started {self.status}" if self.status else "waiting"
@@ -58,17 +71,28 @@ class Exchange(RequestHead):
 
     @property
     def scheme(self) -> str:
-        return "http"
+        """`http` or `https`."""
+        return self.connection.peer.scheme
 
     @property
     def client(self) -> tuple[str, int] | None:
-        """Address and port of the peer; None on a Unix socket."""
-        return self.connection.address("peername")
+        """Address and port of the client; None on a Unix socket."""
+        return self.connection.peer.client
 
     @property
     def server(self) -> tuple[str, int] | None:
         """Address and port the client connected to; None on a Unix socket."""
-        return self.connection.address("sockname")
+        return self.connection.peer.server
+
+    @property
+    def tls(self) -> "Tls | None":
+        """What the client's TLS session is; None without TLS."""
+        return self.connection.peer.tls
+
+    @property
+    def client_left(self) -> bool:
+        """Whether the client has closed its side, or is gone."""
+        return self.connection.left
 
     # -- the request's body
 
@@ -76,6 +100,11 @@ class Exchange(RequestHead):
         """Accept at most `most` bytes. Raises RequestError(413) if more were declared, or when more come."""
         if self.body is not None:
             self.body.limit(most, self.content_length)
+
+    @property
+    def body_read(self) -> bool:
+        """Whether `read` has nothing more to give."""
+        return self.body is None or self.body.exhausted
 
     async def read(self) -> bytes:
         """The next piece of the body; b"" at its end. Raises RequestError(400 | 408 | 413), Disconnected."""
@@ -85,7 +114,33 @@ class Exchange(RequestHead):
 
     # -- the response
 
-    def respond(self, status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes = b"") -> None:
+    def inform(self, status: int, fields: Fields) -> None:
+        """Write an interim response, such as 103 Early Hints (RFC 9110, 15.2); HTTP/1.0 clients know none and get none.
+
+        Raises ResponseError.
+        """
+        self._require_fresh()
+        line = interim_line(status)
+        if self.http_minor:
+            self.connection.write(line + encode_fields(fields).lines + b"\r\n")
+
+    def switch(self, fields: Fields, successor: "Successor") -> None:
+        """Answer 101: another protocol has the connection (RFC 9110, 7.8). Raises ResponseError, Disconnected."""
+        self._require_fresh()
+        lines = encode_fields(fields).lines
+        self.status = 101
+        self.bytes_sent = 0
+        self.finished = True
+        self.connection.write(
+            b"HTTP/1.1 101 Switching Protocols\r\n"
+            + self.connection.service.common
+            + b"connection: upgrade\r\n"
+            + lines
+            + b"\r\n"
+        )
+        self.connection.give_to(successor)
+
+    def respond(self, status: int, fields: Fields, body: bytes = b"") -> None:
         """Write a whole response. Raises ResponseError before anything is written, so that another may follow."""
         if self.status or self.finished:
             self._require_fresh()
@@ -124,7 +179,7 @@ class Exchange(RequestHead):
         )
         connection.exchange_done(self)
 
-    def start(self, status: int, fields: Sequence[tuple[bytes, bytes]], length: int | None = None) -> None:
+    def start(self, status: int, fields: Fields, length: int | None = None) -> None:
         """Write the head of a response whose body follows in pieces.
 
         `length` in bytes; without it the body goes in chunks (HTTP/1.1) or until close (HTTP/1.0).
@@ -179,8 +234,11 @@ class Exchange(RequestHead):
             self.abort()
             raise ResponseError(f"the file ended {count - sent} bytes early")
 
-    def finish(self) -> None:
-        """End a response that was written in pieces. A body shorter than declared cuts the connection."""
+    def finish(self, trailers: Fields = ()) -> None:
+        """End a response that was written in pieces. A body shorter than declared cuts the connection.
+
+        `trailers` follow a body in chunks; other bodies have no place for them (RFC 9110, 6.5). Raises ResponseError.
+        """
         if self.finished:
             return
         if not self.started:
@@ -188,9 +246,10 @@ class Exchange(RequestHead):
         if self._left and not self._silent:
             self.abort()
             raise ResponseError(f"the body is {self._left} bytes shorter than declared")
+        end = b"0\r\n%b\r\n" % encode_fields(trailers).lines if self._chunked else b""
         self.finished = True
-        if self._chunked:
-            self.connection.write(b"0\r\n\r\n")
+        if end:
+            self.connection.write(end)
         self.connection.exchange_done(self)
 
     def fail(self, error: RequestError) -> None:
@@ -211,7 +270,7 @@ class Exchange(RequestHead):
             self.finished = True
             self.connection.abort()
 
-    def _begin_head(self, status: int, fields: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, int | None, bool]:
+    def _begin_head(self, status: int, fields: Fields) -> tuple[bytes, int | None, bool]:
         """Status line and fields, without what frames the message; the length declared; whether to close. What is
         constant is kept for the next one."""
         service = self.connection.service

@@ -56,6 +56,7 @@ class RequestHead:
         "keep_alive",
         "method",
         "target",
+        "upgrades",
     )
     method: str
     target: bytes  # origin form, or b"*"
@@ -64,6 +65,7 @@ class RequestHead:
     content_length: int | None
     chunked: bool
     expects_continue: bool
+    upgrades: bool  # the client offers another protocol on this connection (RFC 9110, 7.8)
     _raw: bytes
     _fields: list[tuple[bytes, bytes]] | None
 
@@ -105,7 +107,7 @@ class HeadParser:
         head.http_minor = http_minor = 1 if minor == b"1" else 0
         head.keep_alive = http_minor == 1
         head.content_length = None
-        head.chunked = head.expects_continue = False
+        head.chunked = head.expects_continue = head.upgrades = False
         head._raw = raw
         head._fields = None
         try:
@@ -114,6 +116,7 @@ class HeadParser:
             self._llhttp = HttpRequestParser(_NO_CALLBACKS)
             if method == b"CONNECT":
                 raise RequestError(400, "CONNECT is for proxies") from None
+            head.upgrades = http_minor == 1
         except HttpParserError as error:
             self._llhttp = HttpRequestParser(_NO_CALLBACKS)
             refused = refusal(raw, self.limits)

@@ -39,6 +39,11 @@ class IncomingBody:
         return self._error is not None
 
     @property
+    def exhausted(self) -> bool:
+        """Whether the app has read all of it."""
+        return self.framing.done and not self._pieces and self._error is None and self._received <= self.most
+
+    @property
     def full(self) -> bool:
         return self._buffered >= BUFFERED_BYTES
 

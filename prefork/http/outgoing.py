@@ -83,11 +83,6 @@ class Outgoing(asyncio.Protocol):
         descriptor: int = self._transport.get_extra_info("socket").fileno()
         return descriptor
 
-    def address(self, kind: str) -> tuple[str, int] | None:
-        """`peername` or `sockname`; None on a Unix socket."""
-        address = self._transport.get_extra_info(kind)
-        return (address[0], address[1]) if isinstance(address, tuple) else None
-
     def _wake_writers(self) -> None:
         waiters, self._write_waiters = self._write_waiters, []
         for waiter in waiters:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
 from prefork.errors import RequestError
-from prefork.http.connection import Connection
+from prefork.http.connection import Connection, Successor
 from prefork.http.encoding import Fields, common_lines
 from prefork.http.exchange import Exchange
 from prefork.http.head import HeadParser, Limits
+from prefork.http.peer import Peer
 from prefork.settings import Settings
 
 BEGUN_HEADS: Final = 256  # an app has few constant ones; one with a changing value must not fill memory
@@ -65,7 +66,7 @@ class Service:
         self.body_seconds = settings.body_seconds
         self.disconnect_grace_seconds = settings.disconnect_grace_seconds
         self.server_header = settings.server_header
-        self.connections: set[Connection] = set()
+        self.connections: set[Connection | Successor] = set()
         self.draining = False
         self.closing = False  # draining, and nobody takes our connections: each response is its connection's last
         self.hand_back: Callable[[Connection], bool] | None = None
@@ -79,9 +80,10 @@ class Service:
         self.begun_heads: dict[tuple[int, Fields], bytes] = {}  # of this second, by status and fields
         self._set_date()
 
-    def connection(self, listener: int = 0) -> Connection:
-        """The protocol for a connection that was accepted from the listener of that index."""
-        return Connection(self, listener)
+    def connection(self, listener: int = 0, peer: Peer | None = None) -> Connection:
+        """The protocol for a connection that was accepted from the listener of that index. `peer` is who is there, if
+        more is known than its transport can tell."""
+        return Connection(self, listener, peer)
 
     @property
     def sweep_seconds(self) -> float:
@@ -152,10 +154,23 @@ class Service:
             self.loop.call_soon(connection.leave)
         return self.keep_alive_until
 
-    def closed(self, connection: Connection) -> None:
+    def succeeded(self, connection: Connection, successor: Successor) -> None:
+        """A connection is in other hands; its record, with the request that led to this, stays until it closes."""
+        self.connections.discard(connection)
+        self.connections.add(successor)
+        successor.index = connection.index
+        if self.draining:
+            self.loop.call_soon(successor.leave)
+
+    def closed(self, connection: Connection | Successor) -> None:
         self.connections.discard(connection)
         self.flight.closed(connection.index)
         self.report_empty()
+
+    def successor_closed(self, successor: Successor) -> None:
+        """The transport of a successor is gone, and with it what its request began."""
+        self.flight.ended(successor.index)
+        self.closed(successor)
 
     def ended(self, connection: Connection, exchange: Exchange) -> None:
         """A request will not be heard of again."""
@@ -170,4 +185,4 @@ class Service:
     def refused(self, connection: Connection, error: RequestError) -> None:
         """A request was refused before it became an exchange."""
         if self.access_log is not None:
-            self.access_log.refused(connection.address("peername"), error)
+            self.access_log.refused(connection.peer.client, error)

@@ -1,7 +1,7 @@
 """A transport without a socket, as strict as uvloop's, with the client's end of the connection in plain sight."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 HIGH_WATER = 64 * 1024  # bytes, as asyncio and uvloop have them
 LOW_WATER = 16 * 1024
@@ -84,6 +84,9 @@ class FakeTransport(asyncio.Transport):
         self._unsent = b""
         self.reset = True
         self._lose(None)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = cast(asyncio.Protocol, protocol)
 
     def is_closing(self) -> bool:
         return self._closing
