@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from prefork.web.exchange import Exchange
+from prefork.http.exchange import Exchange
 
 
 class Application(Protocol):

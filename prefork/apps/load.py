@@ -10,11 +10,10 @@ from difflib import get_close_matches
 from types import ModuleType
 
 from prefork.apps.application import Application
-from prefork.apps.native import AppApplication, HandlerApplication
+from prefork.apps.interface import as_application, takes
+from prefork.apps.static import with_static
 from prefork.errors import UsageError
 from prefork.settings import Settings
-from prefork.web.app import App
-from prefork.web.handlers import check_handler
 
 _NAMES = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _TARGET = re.compile(rf"({_NAMES}):({_NAMES})(\(\))?")
@@ -34,10 +33,15 @@ def load(target: str, settings: Settings) -> Application:
     found = _attribute(target, module, attribute)
     if is_factory:
         found = _call_factory(target, found)
-    if isinstance(found, App):
-        return AppApplication(found, settings)
-    _require_handler(target, found, bool(is_factory))
-    return HandlerApplication(found, settings)
+    what = "what the factory returned is" if is_factory else "it is"
+    if inspect.isclass(found):
+        name = target.removesuffix("()")
+        raise UsageError(f"target {target!r}: {what} a class; write {name}() to make an instance")
+    try:
+        return with_static(as_application(found, settings), settings)
+    except TypeError as error:
+        hint = f"; if it is a factory, write {target}()" if not is_factory and _is_factory(found) else ""
+        raise UsageError(f"target {target!r}: {str(error).replace('it is', what, 1)}{hint}") from None
 
 
 def _advice(target: str) -> str:
@@ -95,37 +99,11 @@ def _call_factory(target: str, factory: object) -> object:
         raise UsageError(f"target {target!r}: its type {type(factory).__qualname__} cannot be called; leave out the ()")
     if inspect.iscoroutinefunction(factory):
         raise UsageError(f"target {target!r}: the factory is async; write it as def, and start things in on_startup")
-    if not _takes(factory, 0):
+    if not takes(factory, 0):
         raise UsageError(f"target {target!r}: a factory is called without arguments, and this one needs some")
     result: object = factory()
     return result
 
 
-def _require_handler(target: str, found: object, from_factory: bool) -> None:
-    what = "what the factory returned is" if from_factory else "it is"
-    needed = "an App or a handler(request) is needed"
-    if inspect.isclass(found):
-        raise UsageError(f"target {target!r}: {what} a class; write {target.removesuffix('()')}() to make an instance")
-    if not callable(found):
-        raise UsageError(f"target {target!r}: {what} of type {type(found).__qualname__}; {needed}")
-    if not _takes(found, 1):
-        if not from_factory and _takes(found, 0):
-            raise UsageError(f"target {target!r}: it takes no request; if it is a factory, write {target}()")
-        if _takes(found, 3) or _takes(found, 2):
-            kind = "an ASGI app" if _takes(found, 3) else "a WSGI app"
-            raise UsageError(f"target {target!r}: {what} called like {kind}; {needed}")
-    try:
-        check_handler(found, "request")
-    except TypeError as error:
-        raise UsageError(f"target {target!r}: {error}") from None
-
-
-def _takes(function: object, count: int) -> bool:
-    """Whether a callable can be called with `count` positional arguments; true if it does not tell."""
-    try:
-        inspect.signature(function).bind(*range(count))  # type: ignore[arg-type]  # callable, as the caller checked
-    except TypeError:
-        return False
-    except ValueError:
-        pass
-    return True
+def _is_factory(found: object) -> bool:
+    return callable(found) and takes(found, 0) and not takes(found, 1)

@@ -4,21 +4,19 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from prefork.errors import Disconnected, RequestError, ResponseError
 from prefork.jobs import context
 from prefork.settings import Settings
 from prefork.web import offloaded
 from prefork.web.app import App
+from prefork.web.ending import end_failed
 from prefork.web.exchange import Exchange
-from prefork.web.failures import failure_response, log_failure
 from prefork.web.handlers import endpoint
-from prefork.web.recovery import as_http_error
 from prefork.web.request import Request
 from prefork.web.response import TEXT, as_response
 
 
 class NativeApplication:
-    """What both kinds share: the thread pool, and how an error ends an exchange."""
+    """What both kinds share: the thread pool."""
 
     def __init__(self, settings: Settings) -> None:
         self._max_body = settings.max_body
@@ -38,34 +36,6 @@ class NativeApplication:
 
     def offloader(self) -> None:
         """This process is an offloader, forked from the one that loaded the app."""
-
-    def _failed(self, request: Request, error: BaseException) -> None:
-        """End an exchange whose handling raised `error`. Called within the `except` that caught it."""
-        exchange = request.exchange
-        if isinstance(error, asyncio.CancelledError | GeneratorExit):
-            task = asyncio.current_task()
-            if isinstance(error, GeneratorExit) or (task is not None and task.cancelling()):
-                raise  # the one being handled
-            # Otherwise nobody cancelled this request: the handler awaited something that was cancelled.
-        if isinstance(error, Disconnected):
-            exchange.abort()
-        elif isinstance(error, RequestError):
-            exchange.fail(error)
-        elif exchange.finished:
-            log_failure(request, error, "failed after its exchange had ended")
-        elif exchange.started:
-            log_failure(request, error, "failed within its response, which is cut")
-            exchange.abort()
-        elif (answer := as_http_error(error)) is not None:
-            try:
-                response = answer.response()
-                exchange.respond(response.status, response.fields, response.body)
-            except ResponseError as second:
-                self._failed(request, second)
-        else:
-            log_failure(request, error)
-            response = failure_response(error, self._debug)
-            exchange.respond(response.status, response.fields, response.body)
 
 
 class HandlerApplication(NativeApplication):
@@ -96,7 +66,7 @@ class HandlerApplication(NativeApplication):
             else:
                 exchange.respond(response.status, response.fields, response.body)
         except BaseException as error:
-            self._failed(request, error)
+            end_failed(exchange, error, self._debug, request)
 
 
 class AppApplication(NativeApplication):
@@ -138,4 +108,4 @@ class AppApplication(NativeApplication):
             else:
                 exchange.respond(response.status, response.fields, response.body)
         except BaseException as error:
-            self._failed(request, error)
+            end_failed(exchange, error, self._debug, request)

@@ -11,7 +11,8 @@ from prefork.errors import ResponseError
 
 Fields = Sequence[tuple[bytes, bytes]]
 
-CACHED_VALUE_BYTES: Final = 128  # content types and cache rules repeat; cookies do not, and would push the others out
+KNOWN_LINES: Final = 1024  # lines that need not be checked again; beyond, all are forgotten
+KNOWN_LINE_BYTES: Final = 160  # content types and cache rules repeat; cookies do not
 
 _STATUS_LINES: Final = {
     status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode("ascii"))
@@ -25,6 +26,7 @@ _FORBIDDEN_IN_VALUE = re.compile(rb"[\r\n\x00]")
 # These belong to the connection; what the app says of them is read, never copied.
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive"})
 _OURS: Final = frozenset({b"date", b"server"})
+_KNOWN_LINES: Final[dict[tuple[bytes, bytes], bytes]] = {}
 
 
 class ResponseHead(NamedTuple):
@@ -45,7 +47,12 @@ def encode_fields(fields: Fields) -> ResponseHead:
     declared: int | None = None
     close = False
     replaced = _PLAIN
-    for name, value in fields:
+    for field in fields:
+        line = _KNOWN_LINES.get(field) if type(field) is tuple else None
+        if line is not None:
+            lines.append(line)
+            continue
+        name, value = field
         lower = name.lower()
         if lower in _FRAMING:
             if lower == b"content-length":
@@ -55,9 +62,14 @@ def encode_fields(fields: Fields) -> ResponseHead:
             elif lower == b"connection" and b"close" in value.lower():
                 close = True
             continue
+        line = encode_line(name, value)
+        lines.append(line)
         if lower in _OURS:
             replaced |= {lower}
-        lines.append(_cached_line(name, value) if len(value) <= CACHED_VALUE_BYTES else encode_line(name, value))
+        elif len(line) <= KNOWN_LINE_BYTES:
+            if len(_KNOWN_LINES) >= KNOWN_LINES:
+                _KNOWN_LINES.clear()
+            _KNOWN_LINES[name, value] = line
     return ResponseHead(b"".join(lines), declared, close, replaced)
 
 
@@ -68,9 +80,6 @@ def encode_line(name: bytes, value: bytes) -> bytes:
     if _FORBIDDEN_IN_VALUE.search(value):
         raise ResponseError(f"response header {name.decode()} holds CR, LF or NUL")
     return b"%s: %s\r\n" % (name, value)
-
-
-_cached_line = lru_cache(maxsize=1024)(encode_line)
 
 
 def status_line(status: int) -> bytes:

@@ -19,7 +19,7 @@ from prefork.http.sendfile import send_file
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection, Successor
-    from prefork.http.peer import Tls
+    from prefork.http.peer import Peer, Tls
 
 _CLOSE = b"connection: close\r\n"
 _KEEP = b"connection: keep-alive\r\n"
@@ -70,24 +70,34 @@ class Exchange(RequestHead):
         return self.status != 0
 
     @property
+    def peer(self) -> "Peer":
+        """Who sent the request, as far as we believe it."""
+        return self.connection.peer
+
+    @property
     def scheme(self) -> str:
         """`http` or `https`."""
-        return self.connection.peer.scheme
+        return self.peer.scheme
 
     @property
     def client(self) -> tuple[str, int] | None:
         """Address and port of the client; None on a Unix socket."""
-        return self.connection.peer.client
+        return self.peer.client
 
     @property
     def server(self) -> tuple[str, int] | None:
         """Address and port the client connected to; None on a Unix socket."""
-        return self.connection.peer.server
+        return self.peer.server
 
     @property
     def tls(self) -> "Tls | None":
         """What the client's TLS session is; None without TLS."""
-        return self.connection.peer.tls
+        return self.peer.tls
+
+    @property
+    def takes_trailers(self) -> bool:
+        """Whether the client reads trailer fields (RFC 9110, 10.1.4)."""
+        return b"railers" in self._raw and any(b"trailers" in value.lower() for value in self.values(b"te"))
 
     @property
     def client_left(self) -> bool:
@@ -222,17 +232,19 @@ class Exchange(RequestHead):
         await self.connection.drained()
 
     async def send_file(self, file: BinaryIO, offset: int, count: int) -> None:
-        """Write `count` bytes of a file by sendfile(2). The response must have a length. Raises Disconnected."""
-        if self.started and not self._silent and self._chunked:
-            raise ResponseError("send_file needs a response with a length")
+        """Write `count` bytes of a file by sendfile(2), in a chunked body as one chunk. Raises Disconnected."""
         self._require_open(count)
-        if self._silent:
+        if self._silent or not count:
             return
+        if self._chunked:
+            self.connection.write(b"%x\r\n" % count)
         sent = await send_file(self.connection, file, offset, count)
         self.bytes_sent += sent
         if sent < count:
             self.abort()
             raise ResponseError(f"the file ended {count - sent} bytes early")
+        if self._chunked:
+            self.connection.write(b"\r\n")
 
     def finish(self, trailers: Fields = ()) -> None:
         """End a response that was written in pieces. A body shorter than declared cuts the connection.

@@ -73,8 +73,10 @@ class RequestHead:
     def fields(self) -> list[tuple[bytes, bytes]]:
         """The header fields in the order sent, names in lower case. Split when first asked for."""
         if self._fields is None:
-            lines = (line.partition(b":") for line in self._raw.split(b"\r\n")[1:-2])  # llhttp has checked each
-            self._fields = [(name.lower(), value.strip(b" \t")) for name, _, value in lines]
+            self._fields = fields = []
+            for line in self._raw.split(b"\r\n")[1:-2]:  # llhttp has checked each
+                name, _, value = line.partition(b":")
+                fields.append((name.lower(), value.strip()))
         return self._fields
 
     def values(self, name: bytes) -> list[bytes]:

@@ -4,7 +4,9 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
+import msgspec
 import pytest
 
 from prefork.apps.load import load
@@ -41,10 +43,18 @@ def make_broken():
 
 def asgi(scope, receive, send): ...
 def wsgi(environ, start_response): ...
+async def middleware(scope, receive, send, *, more=None): ...
+class Application:
+    def __call__(self, environ, start_response): ...
+def many(a, b, c, d): ...
+async def any_number(*args): ...
 
 class Site:
     async def __call__(self, request):
         return "site"
+
+    async def lines(self):
+        yield "line"
 
 class holder:
     app = app
@@ -85,6 +95,27 @@ def test_handler_is_found_and_serves(target: str, text: str, settings: Settings)
     assert exchange.text == text
 
 
+@pytest.mark.parametrize(
+    ("target", "interface", "kind"),
+    [
+        ("shop:asgi", "auto", "AsgiApplication"),
+        ("shop:middleware", "auto", "AsgiApplication"),
+        ("shop:wsgi", "auto", "WsgiApplication"),
+        ("shop:Application()", "auto", "WsgiApplication"),
+        ("shop:any_number", "asgi", "AsgiApplication"),
+        ("shop:any_number", "wsgi", "WsgiApplication"),
+        ("shop:any_number", "native", "HandlerApplication"),
+        ("shop:handler", "auto", "HandlerApplication"),
+        ("shop:app", "auto", "AppApplication"),
+    ],
+)
+def test_the_kind_of_app_is_told_by_its_signature_unless_it_is_said(
+    target: str, interface: Literal["auto", "native", "asgi", "wsgi"], kind: str, settings: Settings
+) -> None:
+    settings = msgspec.structs.replace(settings, interface=interface)
+    assert type(load(target, settings)).__name__ == kind
+
+
 def test_app_dir_stands_first_on_the_path_and_once(settings: Settings) -> None:
     for _ in range(2):
         load("shop:app", settings)
@@ -110,15 +141,16 @@ def test_app_dir_stands_first_on_the_path_and_once(settings: Settings) -> None:
         ("shop.app:app", "there is no module 'shop.app'"),
         ("shop:ap", "module 'shop' has no 'ap'; did you mean 'app'?"),
         ("shop:holder.aps", "'holder' has no 'aps'; did you mean 'app'?"),
-        ("shop:number", "it is of type int; an App or a handler(request) is needed"),
+        ("shop:number", "it is of type int; an App, a handler(request), an ASGI or a WSGI app is needed"),
         ("shop:number()", "its type int cannot be called; leave out the ()"),
         ("shop:make", "if it is a factory, write shop:make()"),
         ("shop:make_none()", "what the factory returned is of type NoneType"),
         ("shop:make_async()", "the factory is async"),
         ("shop:make_with()", "a factory is called without arguments"),
         ("shop:Site", "it is a class; write shop:Site() to make an instance"),
-        ("shop:asgi", "called like an ASGI app"),
-        ("shop:wsgi", "called like a WSGI app"),
+        ("shop:many", "a callable with 4 arguments"),
+        ("shop:any_number", "say which with --interface"),
+        ("shop:Site.lines", "is a generator"),
     ],
 )
 def test_wrong_target_is_one_clear_line(target: str, complaint: str, settings: Settings) -> None:

@@ -5,7 +5,16 @@ from http import HTTPStatus
 import pytest
 
 from prefork.errors import ResponseError
-from prefork.http.encoding import CACHED_VALUE_BYTES, bodiless, common_lines, encode_fields, encode_line, status_line
+from prefork.http.encoding import (
+    _KNOWN_LINES,
+    KNOWN_LINE_BYTES,
+    KNOWN_LINES,
+    bodiless,
+    common_lines,
+    encode_fields,
+    encode_line,
+    status_line,
+)
 
 
 def test_status_lines_have_their_registered_phrase_or_one_that_says_it_has_none() -> None:
@@ -30,12 +39,20 @@ def test_what_fields_say_of_the_framing_is_read_and_not_copied() -> None:
     assert head.replaces_ours == {b"date", b"server"}
 
 
-@pytest.mark.parametrize("length", [1, CACHED_VALUE_BYTES, CACHED_VALUE_BYTES + 1, 100_000])
+@pytest.mark.parametrize("length", [1, KNOWN_LINE_BYTES, KNOWN_LINE_BYTES + 1, 100_000])
 @pytest.mark.parametrize("byte", [b"\r", b"\n", b"\0"])
 def test_forbidden_bytes_are_found_at_any_length_and_every_time(length: int, byte: bytes) -> None:
     for _ in range(2):
         with pytest.raises(ResponseError, match="holds CR, LF or NUL"):
             encode_fields([(b"X", b"x" * (length - 1) + byte)])
+
+
+def test_lines_that_are_known_are_forgotten_before_they_are_too_many() -> None:
+    for number in range(3 * KNOWN_LINES):
+        encode_fields([(b"x-number", b"%d" % number), (b"x-long", b"x" * KNOWN_LINE_BYTES + b"%d" % number)])
+    assert 0 < len(_KNOWN_LINES) <= KNOWN_LINES
+    assert max(map(len, _KNOWN_LINES.values())) <= KNOWN_LINE_BYTES
+    assert encode_fields([(b"x-number", b"1"), (b"x-number", b"2")]).lines == b"x-number: 1\r\nx-number: 2\r\n"
 
 
 def test_an_error_names_the_field() -> None:
