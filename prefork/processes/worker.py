@@ -12,7 +12,6 @@ from typing import Final, NoReturn
 import uvloop
 
 from prefork.apps.application import Application
-from prefork.apps.load import load
 from prefork.errors import BootError, UsageError
 from prefork.http.access import AccessLog
 from prefork.http.connection import Connection
@@ -27,10 +26,13 @@ from prefork.messages import (
     HandBack,
     Leave,
     Ready,
+    ReloadFailed,
+    ReloadMended,
     ReopenLogs,
     Room,
     shorten,
 )
+from prefork.processes.app import make_app, show_failure
 from prefork.processes.start import WorkerStart
 from prefork.system import handoff, log, process
 from prefork.system.channel import Channel, ChannelClosed, adopt
@@ -58,7 +60,7 @@ def run_worker(start: WorkerStart, app: Application | None) -> NoReturn:
     code = BootError.exit_code
     try:
         if app is None:
-            app = load(start.mold.target, start.settings)
+            app = make_app(start.mold)
             log.serve_root(start.mold.log_file, start.settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             code = runner.run(Worker(start, app, channel).run())
@@ -66,6 +68,8 @@ def run_worker(start: WorkerStart, app: Application | None) -> NoReturn:
         code = 1  # the master is gone
     except UsageError as error:
         channel.send(BootFailed(str(error), usage=True))
+    except BootError as error:  # in the app's own words
+        channel.send(BootFailed(shorten(str(error))))
     except BaseException as error:
         channel.send(BootFailed(shorten(app_traceback(error))))
     process.leave(code)
@@ -195,6 +199,8 @@ class Worker:
                     self._start.mold.log_file.reopen()
                     if self._lines is not None:
                         self._lines.reopen()
+                elif isinstance(order, ReloadFailed | ReloadMended):
+                    show_failure(self._app, order.traceback if isinstance(order, ReloadFailed) else "")
                 else:
                     self._spawner.hear(order)
         except ChannelClosed:
@@ -213,7 +219,7 @@ class Worker:
             pass
         self._service.on_empty = self._finish_if_empty
         self._pool.on_empty = self._service.report_empty
-        self._service.drain(self._hand_back if order.hand_back else None)
+        self._service.drain(self._hand_back if order.hand_back else None, order.seconds)
         self._loop.call_later(order.seconds, self._cut)
 
     def _finish_if_empty(self) -> None:

@@ -5,6 +5,7 @@ requests the app has `handled` (method, target, body), and whether the server ha
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from prefork.http.exchange import Exchange
-from tests.http.server import PLAIN, Server, read_all
+from tests.http.server import PLAIN, App, Server, read_all
 
 CASES = sorted((Path(__file__).parent / "wire").glob("*.json"))
 
@@ -31,8 +32,8 @@ def load(path: Path) -> tuple[bytes, Outcome, dict[str, Any]]:
     return data, Outcome(case.pop("statuses"), case.pop("closed"), case.pop("handled")), case
 
 
-def run(pieces: list[bytes], settings: dict[str, Any], half_close: bool = False, methods: Any = ()) -> Outcome:
-    handled: list[str] = []
+def noting(handled: list[str]) -> App:
+    """An app that writes down each request it gets."""
 
     async def app(exchange: Exchange) -> None:
         body = await read_all(exchange)
@@ -40,7 +41,18 @@ def run(pieces: list[bytes], settings: dict[str, Any], half_close: bool = False,
         handled.append(f"{exchange.method} {exchange.target.decode()} {body.decode('latin-1')}")
         exchange.respond(200, PLAIN, b"answer")
 
-    server = Server(app, **settings)
+    return app
+
+
+def run(
+    pieces: list[bytes],
+    settings: dict[str, Any],
+    half_close: bool = False,
+    methods: Any = (),
+    make: Callable[[list[str]], App] = noting,
+) -> Outcome:
+    handled: list[str] = []
+    server = Server(make(handled), **settings)
     client = server.connect()
     client.send(*pieces)
     if half_close:

@@ -21,6 +21,13 @@ class Visitor:
         """Let it go on."""
         self._end.close()
 
+    def read(self) -> bytes:
+        """What it says before it goes on by itself."""
+        said = b""
+        while piece := self._end.recv(100):
+            said += piece
+        return said
+
     def wait_gone(self) -> None:
         """Wait until it left by itself: it was cancelled, or its process is gone."""
         assert self._end.recv(1) == b""
