@@ -15,6 +15,7 @@ from typing import TypeVar
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a script finds its own folder only
 
 from benchmarks import offload_bars, offload_mixed, offload_pools
+from benchmarks.generator import LoadError
 from benchmarks.offload_bars import BASE, Verdict
 from benchmarks.offload_figures import CRASH_JOBS, CRASHING, Jobs, Sample, tally, worst
 from benchmarks.offload_pools import CRASH_WAYS, ONE_AT_A_TIME, WAYS, PoolError
@@ -25,12 +26,11 @@ from benchmarks.probe import ProbeError
 from benchmarks.process import StartError, prepare
 from benchmarks.report import machine, publish, versions
 from benchmarks.table import bars_line
-from benchmarks.wrk import WrkError
 
 ROUNDS = 5  # fewer are for trying the harness out
 CORES = 2  # for everything together, so that a larger machine measures the same
 CRASH_SECONDS = 30  # until jobs that nobody answers are given up
-FAILURES = (PeerError, PoolError, StartError, ProbeError, WrkError, OSError)
+FAILURES = (PeerError, PoolError, StartError, ProbeError, LoadError, OSError)
 
 One = TypeVar("One")
 Part = tuple[list[str], list[Verdict]]  # of the report: paragraphs, bars

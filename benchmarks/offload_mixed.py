@@ -2,7 +2,6 @@
 
 import re
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -10,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.generator import LoadError, generate
 from benchmarks.offload_figures import Mixed
 from benchmarks.probe import ProbeError, ask, check_hello, read_answer
 from benchmarks.process import free_port, running
 from benchmarks.servers import PREFORK, UVICORN, Server
-from benchmarks.wrk import HANG_SECONDS, MILLISECONDS, WrkError, parse
+from benchmarks.wrk import MILLISECONDS, parse
 
 WORKERS = 2
 HEAVY_CLIENTS = 8
@@ -82,17 +82,13 @@ def heavy_clients(port: int) -> Iterator[Heavy]:
 
 
 def light(port: int, seconds: int) -> tuple[float, float, float]:
-    """Requests/s, p50 and p99 in ms of the light requests. WrkError where wrk saw an answer that is no success."""
+    """Requests/s, p50 and p99 in ms of the light requests. LoadError where wrk saw an answer that is no success."""
     options = [f"-c{LIGHT_CONNECTIONS}", f"-d{seconds}s", "-s", str(THINK_SCRIPT)]
-    words = ["wrk", "-t1", "--latency", *options, f"http://127.0.0.1:{port}/light"]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=seconds + HANG_SECONDS, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise WrkError(f"wrk did not end within {seconds + HANG_SECONDS} s") from error
-    report = parse(done.stdout)
-    p50 = re.search(r"^\s*50%\s+([\d.]+)(us|ms|s|m|h)\s*$", done.stdout, re.MULTILINE)
+    text = generate(["wrk", "-t1", "--latency", *options, f"http://127.0.0.1:{port}/light"], seconds)
+    report = parse(text)
+    p50 = re.search(r"^\s*50%\s+([\d.]+)(us|ms|s|m|h)\s*$", text, re.MULTILINE)
     if p50 is None or (problem := report.problem()):
-        raise WrkError(problem if p50 else "no 50% in wrk's report")
+        raise LoadError(problem if p50 else "no 50% in wrk's report")
     return report.requests_per_second, float(p50[1]) * MILLISECONDS[p50[2]], report.p99_ms
 
 
@@ -106,7 +102,7 @@ def check(port: int) -> None:
 
 
 def measure(name: str, number: int, seconds: int) -> Mixed:
-    """One round of one fresh server. Raises StartError, PeerError, ProbeError, OSError, WrkError."""
+    """One round of one fresh server. Raises StartError, PeerError, ProbeError, OSError, LoadError."""
     server, port = SERVERS[name], free_port()
     with running(server.command(port, WORKERS), port, server.folder, server.environment):
         check(port)

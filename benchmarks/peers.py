@@ -15,6 +15,12 @@ SERVERS = {
     "gunicorn": ("gunicorn==27.0.1", "uvloop==0.23.0"),
     "granian": ("granian==2.8.7", "uvloop==0.23.0"),
 }
+# Beside them where they are compared over more than hello.
+MORE_SERVERS = {
+    "fastpysgi": ("fastpysgi==0.6",),
+    "uvicorn-websocket": (*SERVERS["uvicorn"], "websockets==17.4", "wsproto==1.3.2"),
+    "uvicorn-starlette": (*SERVERS["uvicorn"], "starlette==1.10.0"),
+}
 # Pools of processes; "pool" is for prefork's own and the standard library's.
 POOLS = {
     "pool": ("uvloop==0.23.0", "numpy==2.4.6"),
@@ -22,15 +28,16 @@ POOLS = {
     "pebble": ("pebble==5.2.3", "uvloop==0.23.0", "numpy==2.4.6"),
     "dirty": (*SERVERS["gunicorn"], "numpy==2.4.6"),
 }
-# Versions only, one environment a peer. "heavy" holds all servers and the app that is slow to import.
+# Versions only, one environment a peer. "heavy" holds SERVERS and the app that is slow to import.
 PACKAGES = {
     **SERVERS,
+    **MORE_SERVERS,
     **POOLS,
     "heavy": (*dict.fromkeys(sum(SERVERS.values(), ())), "fastapi==0.165.0", "numpy==2.4.6"),
 }
 WITH_THIS_TREE = ("heavy", "pool")
 NODE_PACKAGES = {"piscina": "piscina@5.3.2"}
-DEBIAN = {"wrk": "wrk", "node": "nodejs", "npm": "npm", "cc": "gcc libc6-dev"}
+DEBIAN = {"wrk": "wrk", "node": "nodejs", "npm": "npm", "cc": "gcc libc6-dev", "openssl": "openssl"}
 
 
 class PeerError(Exception):
@@ -48,7 +55,7 @@ def program(home: str) -> list[str]:
         case "node":
             return [tool("node")]
         case "floor":
-            return [str(compile_floor())]
+            return [str(compiled(HERE / "apps" / "floor.c"))]
         case _ if home in NODE_PACKAGES:
             node_modules(home)
             return [tool("node")]
@@ -64,9 +71,9 @@ def tool(name: str) -> str:
     return path
 
 
-def compile_floor() -> Path:
-    """Compile apps/floor.c where it is newer than its program."""
-    source, target = HERE / "apps" / "floor.c", PEERS / "floor"
+def compiled(source: Path) -> Path:
+    """The program of a file in C, compiled where the file is newer. Raises PeerError."""
+    target = PEERS / source.stem
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         PEERS.mkdir(exist_ok=True)
         run([tool("cc"), "-O2", "-o", str(target), str(source)])

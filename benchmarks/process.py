@@ -83,7 +83,7 @@ def running(
 ) -> Iterator[Running]:
     """Start a server, wait until its port accepts, and end its whole tree when the block is left.
 
-    StartError if it ends, or does not accept within START_SECONDS.
+    StartError if it ends, does not accept within START_SECONDS, or drops a connection that the block lets fail.
     """
     with tempfile.TemporaryFile() as log:
         try:
@@ -102,6 +102,8 @@ def running(
         try:
             wait_accepting(process, port, log)
             yield Running(process.pid, port)
+        except ConnectionError as error:  # a server that could not load its app says so in its log alone
+            raise StartError(f"{error.strerror or error}; it printed last: {last_line(log)}") from error
         finally:
             end_all(process)
 

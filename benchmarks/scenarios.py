@@ -1,11 +1,21 @@
 """The loads that servers are compared under, with the bars that prefork is to reach."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 
-CONNECTIONS = 64  # enough to keep one core busy, few enough that every server holds them easily
+from benchmarks import echo
+from benchmarks.fixtures import contents, make_certificate, make_files
+from benchmarks.loads import CONNECTIONS, Echoes, Load, Requests
+from benchmarks.peers import HERE, compiled
+from benchmarks.probe import check
+from benchmarks.servers import HELLO, STATIC, TLS, WEBSOCKET, WSGI, Server, asgi
+
 PIPELINED = 16  # requests a write
-PIPELINE_SCRIPT = Path(__file__).parent / "pipeline.lua"
+PIPELINE_SCRIPT = HERE / "pipeline.lua"
+POST_BYTES = 1_000_000
+POST_SCRIPT = HERE / "post.lua"
+MESSAGE_BYTES = 64
 
 # What a browser behind a proxy sends beyond Host: 12 fields, the cookie of 90 bytes.
 BROWSER_FIELDS = (
@@ -24,62 +34,107 @@ BROWSER_FIELDS = (
 )
 
 
+def nothing() -> None:
+    """Most scenarios need nothing on disk."""
+
+
 @dataclass(frozen=True)
 class Scenario:
-    """One load. `bars` are the highest ratios of CPU per request, prefork to that server, in one run."""
+    """One comparison. `bars` are the highest ratios of CPU per request, prefork to that server, in one run."""
 
     name: str
     title: str
-    servers: tuple[str, ...]
-    bars: dict[str, float]
-    fields: tuple[tuple[str, str], ...] = ()
-    wrk: tuple[str, ...] = ()
-    pipelined: int = 1  # requests a write
-    closes: bool = False  # a connection carries one request
-    workers: dict[str, int] = field(default_factory=dict)  # where it is not 1
+    load: Load
+    servers: Mapping[str, Server]
+    bars: Mapping[str, float]
+    workers: Mapping[str, int] = field(default_factory=dict)  # where it is not 1
+    prepare: Callable[[], object] = nothing  # makes what load and servers need; raises PeerError
 
-    def request(self) -> bytes:
-        """The bytes of one write of wrk: what the probe sends before the load does."""
-        fields = (("Host", "127.0.0.1"), *self.fields)
-        head = "GET / HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields)
-        return (head + "\r\n").encode() * self.pipelined
-
-    def wrk_options(self) -> list[str]:
-        """Options of wrk beyond threads, connections and duration."""
-        return [*self.wrk, *(part for name, value in self.fields for part in ("-H", f"{name}: {value}"))]
-
-
-EVERY_SERVER = ("prefork", "floor", "uvicorn", "gunicorn", "granian-asgi", "granian-rsgi", "node")
 
 SCENARIOS = (
     Scenario(
         "hello",
         f"hello: {CONNECTIONS} keep-alive connections",
-        EVERY_SERVER,
+        Requests(),
+        HELLO,
         {"floor": 1.9, "uvicorn": 0.6, "granian-rsgi": 0.65},
     ),
     Scenario(
         "browser",
         f"hello with a browser's headers: {len(BROWSER_FIELDS)} more fields",
-        EVERY_SERVER,
+        Requests(fields=BROWSER_FIELDS),
+        HELLO,
         {"uvicorn": 0.6},
-        fields=BROWSER_FIELDS,
     ),
     Scenario(
         "pipelined",
         f"{PIPELINED} pipelined requests a write (wrk has no latency for these)",
-        EVERY_SERVER,
+        Requests(script=PIPELINE_SCRIPT, pipelined=PIPELINED),
+        HELLO,
         {"uvicorn": 0.3},
-        wrk=("-s", str(PIPELINE_SCRIPT)),
-        pipelined=PIPELINED,
     ),
     Scenario(
         "connection",
         "connection per request: prefork (round-robin) and Node with 2 workers, uvicorn with 1",
-        ("prefork", "floor", "uvicorn", "node"),
+        Requests(fields=(("Connection", "close"),), closes=True),
+        {name: HELLO[name] for name in ("prefork", "floor", "uvicorn", "node")},
         {"uvicorn": 0.8, "node": 0.4},
-        fields=(("Connection", "close"),),
-        closes=True,
         workers={"prefork": 2, "node": 2},
+    ),
+    Scenario(
+        "asgi",
+        "hello in ASGI",
+        Requests(),
+        asgi("hello:asgi"),
+        {"uvicorn": 0.7, "granian-asgi": 0.75, "fastpysgi-asgi": 0.8},
+    ),
+    Scenario(
+        "asgi-browser",
+        f"hello in ASGI with a browser's headers: {len(BROWSER_FIELDS)} more fields",
+        Requests(fields=BROWSER_FIELDS),
+        asgi("hello:asgi"),
+        {"uvicorn": 0.7},
+    ),
+    Scenario(
+        "post",
+        "a body of 1 MB to an ASGI app, which answers with its length",
+        Requests(
+            script=POST_SCRIPT,
+            body=b"x" * POST_BYTES,
+            expect=partial(check, kind="text/plain", body=str(POST_BYTES).encode()),
+        ),
+        asgi("post:asgi"),
+        {"uvicorn": 0.9},
+    ),
+    Scenario("wsgi", "hello in WSGI", Requests(), WSGI, {"gunicorn-gthread": 0.35}),
+    Scenario(
+        "websocket",
+        f"WebSocket: echo of {MESSAGE_BYTES} bytes of text, {CONNECTIONS} connections, one message in flight on each",
+        Echoes(MESSAGE_BYTES),
+        WEBSOCKET,
+        {"uvicorn": 0.8},
+        prepare=partial(compiled, echo.SOURCE),
+    ),
+    *(
+        Scenario(
+            f"static-{name}",
+            f"a file of {size}",
+            Requests(
+                path=f"/static/{name}.bin",
+                expect=partial(check, kind="application/octet-stream", body=contents(f"{name}.bin")),
+            ),
+            STATIC,
+            {"starlette": 0.6},
+            prepare=make_files,
+        )
+        for name, size in (("16k", "16 KiB"), ("1m", "1 MiB"))
+    ),
+    Scenario(
+        "tls",
+        "hello over TLS 1.3, keep-alive",
+        Requests(tls=True),
+        TLS,
+        {"uvicorn": 0.8},
+        prepare=make_certificate,
     ),
 )

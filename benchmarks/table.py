@@ -9,7 +9,7 @@ UNKNOWN = "–"
 
 @dataclass(frozen=True)
 class Measurement:
-    """One valid run of wrk against one server."""
+    """One valid load of one server. A request may be a message: whatever the load counts."""
 
     server: str
     round: int
@@ -58,9 +58,11 @@ def load_table(
     titles: Mapping[str, str],
     bars: Mapping[str, Bar],
     rounds: int,
+    unit: str = "request",
 ) -> str:
-    """One scenario as Markdown: a row for each server in `titles`, in that order."""
-    header = ["server", "requests/s", "CPU µs/request", "p99 ms", f"CPU: {base} ÷ it", "bar", "reached", "valid rounds"]
+    """One scenario as Markdown: a row for each server in `titles`, in that order. `unit` is what the load counts."""
+    figures = [f"{unit}s/s", f"CPU µs/{unit}", "p99 ms"]
+    header = ["server", *figures, f"CPU: {base} ÷ it", "bar", "reached", "valid rounds"]
     rows = []
     for server, title in titles.items():
         own = [m for m in measurements if m.server == server]

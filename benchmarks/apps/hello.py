@@ -1,4 +1,4 @@
-"""The same 13 bytes of text/plain behind three interfaces: prefork's own, ASGI, RSGI."""
+"""The same 13 bytes of text/plain behind four interfaces: prefork's own, ASGI, WSGI, RSGI."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,6 +12,7 @@ START = {
     "headers": [(b"content-type", TYPE.encode()), (b"content-length", b"%d" % len(BODY))],
 }
 END = {"type": "http.response.body", "body": BODY}
+WSGI_FIELDS = [("Content-Type", TYPE), ("Content-Length", str(len(BODY)))]
 RSGI_FIELDS = [("content-type", TYPE)]
 
 
@@ -26,6 +27,12 @@ async def asgi(scope: dict[str, Any], receive: object, send: Callable[[dict[str,
         raise RuntimeError(f"only http is served here, not {scope['type']}")
     await send(START)
     await send(END)
+
+
+def wsgi(environ: dict[str, Any], start_response: Callable[[str, list[tuple[str, str]]], object]) -> list[bytes]:
+    """WSGI. The list is new for each request: servers may change it."""
+    start_response("200 OK", WSGI_FIELDS)
+    return [BODY]
 
 
 async def rsgi(scope: object, protocol: Any) -> None:

@@ -58,6 +58,11 @@ def test_a_load_without_latency_has_none_in_the_table() -> None:
     assert table[2][3] == "–"
 
 
+def test_a_load_of_messages_is_headed_by_messages() -> None:
+    table = cells(load_table(DRIFTING, "prefork", {"prefork": "prefork"}, {}, rounds=3, unit="message"))
+    assert table[0][1:3] == ["messages/s", "CPU µs/message"]
+
+
 def test_markdown_is_aligned_for_reading_as_text() -> None:
     assert markdown(["server", "ms"], [["a", "1.5"], ["longer name", "10"]]).splitlines() == [
         "| server      |  ms |",

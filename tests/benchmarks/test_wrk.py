@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks.wrk import Report, WrkError, parse
+from benchmarks.generator import LoadError, Report
+from benchmarks.wrk import parse
 
 REPORT = """\
 Running 4s test @ http://127.0.0.1:40001/
@@ -59,5 +60,5 @@ def test_a_run_without_answers_is_invalid() -> None:
 
 @pytest.mark.parametrize("text", ["", "unable to connect to 127.0.0.1:1 Connection refused\n"])
 def test_anything_else_is_an_error_and_not_a_figure(text: str) -> None:
-    with pytest.raises(WrkError, match="not a report"):
+    with pytest.raises(LoadError, match="not a report"):
         parse(text)
