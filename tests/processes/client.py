@@ -49,6 +49,17 @@ class Client:
         """Ask for `path`; `fields` are further header lines, each with its end."""
         self._socket.sendall(f"{method} {path} HTTP/1.1\r\nhost: test\r\n{fields}\r\n".encode("latin-1") + body)
 
+    def send_raw(self, data: bytes) -> None:
+        """Bytes as they are; waits until the kernel has taken them."""
+        self._socket.sendall(data)
+
+    def receive_raw(self) -> bytes:
+        """The bytes that come next; b"" when the server has closed."""
+        if not self._received:
+            return self._socket.recv(RECEIVE_BYTES)
+        raw, self._received = self._received, b""
+        return raw
+
     def receive(self) -> Reply:
         """The next response. Raises Lost, or OSError when the connection was reset."""
         while b"\r\n\r\n" not in self._received:
