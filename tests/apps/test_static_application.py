@@ -151,6 +151,16 @@ def test_life_of_the_app_is_its_own(folder: Path) -> None:
     assert repr(application) == repr(inner)
 
 
+def test_request_for_the_app_goes_straight_to_it(folder: Path) -> None:
+    class Straight(Inner):
+        def __call__(self, exchange: Any) -> Any:
+            return exchange
+
+    application: Any = StaticApplication(Straight(), Settings(static=[f"/assets={folder}"]))
+    exchange = FakeExchange(target="/other")
+    assert application(exchange) is exchange
+
+
 def test_without_folders_there_is_nothing_in_front() -> None:
     inner = Inner()
     assert with_static(inner, Settings()) is inner

@@ -9,6 +9,7 @@ from prefork.apps.native import AppApplication, HandlerApplication
 from prefork.errors import Disconnected, RequestError, ResponseError
 from prefork.settings import Settings
 from prefork.web import App
+from prefork.web.exchange import Socket
 from prefork.web.headers import Headers
 
 Pairs = Iterable[tuple[str, str]]
@@ -32,6 +33,7 @@ class FakeExchange:
         self.client: tuple[str, int] | None = ("192.0.2.1", 50000)
         self.server: tuple[str, int] | None = ("192.0.2.2", 80)
         self.http_minor = 1
+        self.upgrades = self.asks_websocket = False
         pieces: list[bytes | Exception] = [body] if isinstance(body, bytes) else list(body)
         self.unread = [piece for piece in pieces if piece != b""]
         self.has_body = bool(self.unread)
@@ -62,6 +64,9 @@ class FakeExchange:
         return Headers(self.sent)
 
     # -- the exchange
+
+    def websocket(self) -> Socket:
+        raise AssertionError("nobody asked for a WebSocket")
 
     def limit_body(self, most: int) -> None:
         self.limit = most

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from prefork.system.open_file import OpenFile
 from prefork.web import FileResponse, HTTPError, Request
+from prefork.web.parts import ONE_WRITE_BYTES
 from tests.web.fake_exchange import FakeExchange, Pairs, ask
 
 CONTENT = bytes(range(100))
@@ -47,7 +49,55 @@ def test_part_of_a_file(file: Path) -> None:
     exchange = fetch(file, headers=[("Range", "bytes=10-19")])
     assert (exchange.status, exchange.body, exchange.length) == (206, CONTENT[10:20], 10)
     assert exchange.headers["content-range"] == "bytes 10-19/100"
-    assert exchange.file_pieces == [(10, 10)]
+
+
+def test_large_file_is_not_read_into_memory(tmp_path: Path) -> None:
+    content = os.urandom(ONE_WRITE_BYTES + 1)
+    path = tmp_path / "large.bin"
+    path.write_bytes(content)
+    exchange = fetch(path)
+    assert (exchange.body, exchange.length) == (content, len(content))
+    assert exchange.file_pieces == [(0, len(content))]
+    exchange = fetch(path, headers=[("Range", "bytes=1-")])
+    assert exchange.body == content[1:]
+    assert exchange.file_pieces == []
+    assert fetch(path, "HEAD").length == len(content)
+
+
+def test_several_parts_of_a_file(tmp_path: Path, file: Path) -> None:
+    for size in (100, 3 * ONE_WRITE_BYTES):
+        content = os.urandom(size)
+        path = tmp_path / "some.txt"
+        path.write_bytes(content)
+        middle = size // 2
+        exchange = fetch(path, headers=[("Range", f"bytes={middle}-{size - 2}, 0-9")])
+        assert exchange.status == 206
+        assert exchange.length == len(exchange.body)
+        kind, _, boundary = exchange.headers["content-type"].partition("; boundary=")
+        assert kind == "multipart/byteranges"
+        assert "content-range" not in exchange.headers
+        type_line = b"content-type: text/plain; charset=utf-8\r\n"
+        expected = b""
+        for first, last in ((middle, size - 2), (0, 9)):
+            expected += b"\r\n--%b\r\n" % boundary.encode()
+            expected += type_line + b"content-range: bytes %d-%d/%d\r\n\r\n" % (first, last, size)
+            expected += content[first : last + 1]
+        assert exchange.body == expected[2:] + b"\r\n--%b--\r\n" % boundary.encode()
+        if size > 100:
+            assert exchange.file_pieces == [(middle, size - 1 - middle), (0, 10)]
+
+
+def test_condition_that_fails_is_412(file: Path) -> None:
+    exchange = fetch(file, headers=[("If-Match", '"other"')])
+    assert (exchange.status, exchange.text) == (412, "Precondition Failed\n")
+
+
+def test_file_that_is_cut_while_it_is_read_is_no_whole_one(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shortened(self: OpenFile, offset: int, count: int, *, wait: bool) -> bytes:
+        raise EOFError("the file ended 1 bytes early")
+
+    monkeypatch.setattr(OpenFile, "read", shortened)
+    assert fetch(file).status == 500
 
 
 def test_part_that_does_not_exist(file: Path) -> None:
