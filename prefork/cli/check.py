@@ -21,6 +21,10 @@ def check(**flags: object) -> None:
     from prefork.apps.load import load
     from prefork.system.tracebacks import app_traceback
 
+    if loaded.settings.tls_cert:
+        from prefork.system.tls import check as check_certificates
+
+        check_certificates(loaded.settings)
     try:
         application = load(target, loaded.settings)
     except PreforkError:

@@ -15,8 +15,12 @@ from prefork.errors import RequestError
 
 HEAD_END: Final = b"\r\n\r\n"
 METHOD_BYTES: Final = 24  # the longest registered method, UPDATEREDIRECTREF, has 17
+SPOKE_TLS: Final = "this port speaks plain HTTP, not TLS: use http://"
+KNOWN_FIELDS: Final = 1024  # field lines that need not be split again; beyond, all are forgotten
+KNOWN_FIELD_BYTES: Final = 256  # of such a line; with what they were split into, all are less than a megabyte
 VERSION_BYTES: Final = len(b" HTTP/1.1\r\n")
 
+_TLS_RECORD: Final = b"\x16\x03"  # a handshake, of any version (RFC 8446, 5.1)
 _REQUEST_LINE = re.compile(rb"([A-Z-]+) ([^\x00-\x20\x7f-\xff#]+) HTTP/1\.([01])\r\n")
 _BEGINNING = re.compile(_REQUEST_LINE.pattern + rb"(?:[Hh]ost:[ \t]*([^\r]*)\r\n)?")
 _VERSION = re.compile(rb"[A-Z]+/\d+(\.\d+)?")
@@ -26,11 +30,12 @@ _NEVER_IN_A_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+;=]*|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?[ \t]*")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
 # To llhttp Proxy-Connection means what Connection does: after its `close` the parser takes no other message.
-_FRAMING_FIELD = re.compile(rb"\n(?:host|(?:proxy-)?connection|content-length|transfer-encoding|expect):")
+_FRAMING_FIELD = re.compile(rb"\n(?:host|(?:proxy-)?connection|content-length|transfer-encoding|expect|te):")
 _FRAMING_FIELDS = re.compile(
-    rb"\n(?:host:[ \t]*([^\r]*)|((?:proxy-)?connection|content-length|transfer-encoding|expect):)"
+    rb"\n(?:host:[ \t]*([^\r]*)|((?:proxy-)?connection|content-length|transfer-encoding|expect|te):)"
 )
 _METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+_KNOWN_FIELDS: Final[dict[bytes, tuple[bytes, bytes]]] = {}
 _NO_CALLBACKS = object()  # llhttp checks; the lines it has checked can be split by anyone
 
 
@@ -55,6 +60,7 @@ class RequestHead:
         "http_minor",
         "keep_alive",
         "method",
+        "takes_trailers",
         "target",
         "upgrades",
     )
@@ -65,6 +71,7 @@ class RequestHead:
     content_length: int | None
     chunked: bool
     expects_continue: bool
+    takes_trailers: bool  # the client reads trailer fields (RFC 9110, 10.1.4)
     upgrades: bool  # the client offers another protocol on this connection (RFC 9110, 7.8)
     _raw: bytes
     _fields: list[tuple[bytes, bytes]] | None
@@ -73,10 +80,8 @@ class RequestHead:
     def fields(self) -> list[tuple[bytes, bytes]]:
         """The header fields in the order sent, names in lower case. Split when first asked for."""
         if self._fields is None:
-            self._fields = fields = []
-            for line in self._raw.split(b"\r\n")[1:-2]:  # llhttp has checked each
-                name, _, value = line.partition(b":")
-                fields.append((name.lower(), value.strip()))
+            lines = self._raw.split(b"\r\n")[1:-2]
+            self._fields = [_KNOWN_FIELDS.get(line) or _split_field(line) for line in lines]
         return self._fields
 
     def values(self, name: bytes) -> list[bytes]:
@@ -85,6 +90,17 @@ class RequestHead:
 
     def replace_fields(self, fields: list[tuple[bytes, bytes]]) -> None:
         self._fields = fields
+
+
+def _split_field(line: bytes) -> tuple[bytes, bytes]:
+    """Name and value of a line that llhttp has checked. Clients send most lines again and again."""
+    name, _, value = line.partition(b":")
+    field = name.lower(), value.strip()
+    if len(line) <= KNOWN_FIELD_BYTES:
+        if len(_KNOWN_FIELDS) >= KNOWN_FIELDS:
+            _KNOWN_FIELDS.clear()
+        _KNOWN_FIELDS[line] = field
+    return field
 
 
 class HeadParser:
@@ -109,7 +125,7 @@ class HeadParser:
         head.http_minor = http_minor = 1 if minor == b"1" else 0
         head.keep_alive = http_minor == 1
         head.content_length = None
-        head.chunked = head.expects_continue = head.upgrades = False
+        head.chunked = head.expects_continue = head.takes_trailers = head.upgrades = False
         head._raw = raw
         head._fields = None
         try:
@@ -162,6 +178,7 @@ def _apply_framing(head: RequestHead) -> bytes:
     if head.values(b"transfer-encoding"):
         _check_transfer_encoding(head, "Transfer-Encoding must be chunked")
         head.chunked = True
+    head.takes_trailers = any(b"trailers" in value.lower() for value in head.values(b"te"))
     expected = head.values(b"expect") if head.http_minor == 1 else []
     if any(value.lower() != b"100-continue" for value in expected):
         raise RequestError(417, "only 100-continue may be expected")
@@ -212,6 +229,8 @@ def refusal(raw: bytes, limits: Limits) -> RequestError | None:
 
     The rules go by position, so that a head cut anywhere gets the status that the whole one gets.
     """
+    if raw.startswith(_TLS_RECORD):
+        return RequestError(400, SPOKE_TLS)
     method_end = raw.find(b" ", 0, METHOD_BYTES + 1)
     line_end = raw.find(b"\r\n")
     method = raw[: method_end if method_end >= 0 else METHOD_BYTES + 1]

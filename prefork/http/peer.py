@@ -4,10 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """A TLS session, in ASGI's words."""
+from prefork.http.tls import Tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +19,9 @@ class Peer:
 
 def peer_of(transport: asyncio.BaseTransport) -> Peer:
     """What a transport knows of its peer."""
-    return Peer(_address(transport.get_extra_info("peername")), _address(transport.get_extra_info("sockname")))
+    client, server = _address(transport.get_extra_info("peername")), _address(transport.get_extra_info("sockname"))
+    session = transport.get_extra_info("ssl_object")
+    return Peer(client, server) if session is None else Peer(client, server, "https", Tls(session))
 
 
 def _address(found: Any) -> tuple[str, int] | None:

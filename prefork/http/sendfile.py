@@ -16,8 +16,11 @@ async def send_file(connection: "Connection", file: BinaryIO, offset: int, count
     """Send `count` bytes from `offset`. Returns how many the file had. Raises Disconnected.
 
     uvloop has no sendfile, so we write to the socket beside its transport, once the transport has nothing left to
-    write. The descriptor is a duplicate: the transport may close its own while we wait.
+    write. The descriptor is a duplicate: the transport may close its own while we wait. What is to be encrypted has to
+    go through Python.
     """
+    if connection.encrypted:
+        return await _copy(connection, file, offset, count)
     await connection.flushed()
     out = os.dup(connection.fileno())
     try:
@@ -39,6 +42,20 @@ async def send_file(connection: "Connection", file: BinaryIO, offset: int, count
         return at - offset
     finally:
         os.close(out)
+
+
+async def _copy(connection: "Connection", file: BinaryIO, offset: int, count: int) -> int:
+    at, end = offset, offset + count
+    while at < end:
+        await connection.drained()
+        piece = os.pread(file.fileno(), min(PIECE_BYTES, end - at), at)
+        if not piece:
+            break
+        connection.write(piece)
+        at += len(piece)
+        await asyncio.sleep(0)
+    await connection.drained()
+    return at - offset
 
 
 async def _writable(connection: "Connection", descriptor: int) -> None:

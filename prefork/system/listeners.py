@@ -7,7 +7,7 @@ import socket
 import stat
 import struct
 from collections.abc import MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from prefork.errors import BindError
@@ -57,13 +57,17 @@ class Listener:
                     os.unlink(path)
 
 
-def open_listeners(binds: list[str], backlog: int, reuse_port: bool) -> list[Listener]:
-    """One listener per address. Raises BindError naming the address; nothing stays then."""
+def open_listeners(binds: list[str], backlog: int, reuse_port: bool, scheme: str = "http") -> list[Listener]:
+    """One listener per address; `scheme` is for the names of those on TCP. Raises BindError naming the address; nothing
+    stays then."""
     opened: list[Listener] = []
     try:
         for bind in binds:
             for address in _resolve(parse_bind(bind), bind):
-                opened.append(_open(address, bind, backlog, reuse_port))
+                listener = _open(address, bind, backlog, reuse_port)
+                if listener.name.startswith("http:"):
+                    listener = replace(listener, name=scheme + listener.name.removeprefix("http"))
+                opened.append(listener)
     except BaseException:
         for listener in opened:
             listener.unlink()

@@ -116,6 +116,7 @@ class ScoreboardWriter:
     def count_lost(self) -> None:
         """A connection that was handed to us is gone before we could open it."""
         self._counts[_CLOSED] += 1
+        self._report_room()
 
     def opened(self) -> int:
         """The record for a new connection, as the index of its first word."""
@@ -127,6 +128,9 @@ class ScoreboardWriter:
         self._counts[_CLOSED] += 1
         if record != self._overflow:
             self._free.append(record)
+        self._report_room()
+
+    def _report_room(self) -> None:
         if self._counts[_MASTER_WAITS] and self.on_room is not None:
             self.on_room()
 

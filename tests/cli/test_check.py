@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import Folder
 from tests.cli import run_python
 
 
@@ -36,6 +37,16 @@ def test_a_wrong_target_or_setting_is_one_line_and_exit_code_2(tmp_path: Path, a
     assert done.returncode == 2
     assert done.stderr.startswith("prefork: error: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_certificate_that_cannot_be_shown_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("async def app(request):\n    return 'hello'\n")
+    cert, key = Folder(tmp_path).make("a", "a.example")
+    flags = ["--tls-cert", cert, "--tls-key"]
+    assert check(tmp_path, "main:app", *flags, key).returncode == 0
+    done = check(tmp_path, "main:app", *flags, cert)
+    assert done.returncode == 2
+    assert done.stderr == f"prefork: error: tls_key: {cert}: there is no private key in PEM in it\n"
 
 
 @pytest.mark.parametrize("fault", ["1 / 0", "raise SystemExit(5)", "import no_such_module_of_the_app"])

@@ -1,0 +1,117 @@
+"""What comes before HTTP works on any event loop, for servers that have one of their own."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from prefork.http.arrival import Arrivals
+from prefork.http.exchange import Exchange
+from prefork.http.service import Service
+from prefork.settings import Settings
+from prefork.system.tls import Certificates
+from tests.certificates import Folder
+from tests.handshake import client_context
+from tests.processes.patience import GUARD_SECONDS
+from tests.processes.secure import SecureClient
+
+pytestmark = pytest.mark.processes
+
+LOOPS = pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+HEADER = b"PROXY TCP4 192.0.2.7 192.0.2.1 50000 443\r\n"
+
+
+class Recorder:
+    """A flight recorder that counts the open connections."""
+
+    open = 0
+
+    def opened(self) -> int:
+        self.open += 1
+        return 0
+
+    def closed(self, index: int) -> None:
+        self.open -= 1
+
+    def began(self, index: int, now: float, head: bytes) -> None: ...
+
+    def ended(self, index: int) -> None: ...
+
+
+async def tell(exchange: Exchange) -> None:
+    said = f"{exchange.client} {exchange.scheme} {exchange.tls is not None}"
+    exchange.respond(200, ((b"content-type", b"text/plain"),), said.encode())
+
+
+class Site:
+    """A listener whose connections are received one at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Folder(folder)
+        cert, key = self.folder.make("a", "localhost")
+        self.settings = Settings(
+            tls_cert=[cert], tls_key=[key], proxy_protocol=True, forwarded_allow=["127.0.0.1"], header_seconds=3600.0
+        )
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+        self.address = f"https://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.recorder = Recorder()
+
+    async def receive(self) -> Service:
+        """Take one connection in."""
+        service = Service(tell, self.settings, self.recorder)
+        arrivals = Arrivals(service, self.settings, Certificates(self.settings))
+        end, _ = await asyncio.get_running_loop().sock_accept(self.listener)
+        try:
+            await arrivals.receive(end, 0)
+        except OSError:
+            end.close()
+            raise
+        return service
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path)
+    yield site
+    site.listener.close()
+
+
+@LOOPS
+def test_header_handshake_and_request(site: Site, make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    def ask() -> str:
+        with SecureClient(site.address, client_context(site.folder.authority), "localhost", HEADER) as client:
+            text = client.get("/", "connection: close\r\n").text
+            client.wait_closed()
+            return text
+
+    async def main() -> None:
+        client = asyncio.create_task(asyncio.to_thread(ask))
+        service = await site.receive()
+        assert await client == "('192.0.2.7', 50000) https True"
+        async with asyncio.timeout(GUARD_SECONDS):
+            while service.connections:
+                service.sweep()
+                await asyncio.sleep(0)
+        assert site.recorder.open == 0
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(main())
+
+
+@LOOPS
+def test_a_client_that_leaves_within_its_header_leaves_nothing(
+    site: Site, make_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def main() -> None:
+        with socket.create_connection(site.listener.getsockname()) as client:
+            client.sendall(HEADER[:20])
+        with pytest.raises(ConnectionResetError):
+            await site.receive()
+        assert site.recorder.open == 0
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(main())
