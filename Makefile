@@ -7,13 +7,21 @@ INSTALLED = $(VENV)/.installed
 DEVELOPED = $(VENV)/.developed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-processes test-all check fmt docs bench bench-respawn bench-offload clean
+.PHONY: help demo example-db example-db-stop test test-fast test-processes test-all check fmt docs bench bench-respawn bench-offload clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED)  ## install into .venv and serve examples/hello.py on 127.0.0.1:8000, a worker per core
 	$(RUN)/prefork serve hello:app --app-dir examples
+
+example-db:  ## start a PostgreSQL in .example-db for examples/fastapi_postgres.py (Debian's; root installs it)
+	@dsn=$$(examples/example-db.sh start .example-db) && \
+	  echo "$$dsn" && \
+	  echo "DATABASE='$$dsn' $(RUN)/prefork serve fastapi_postgres:app --app-dir examples"
+
+example-db-stop:  ## stop it; its data stay
+	@examples/example-db.sh stop .example-db
 
 test: $(DEVELOPED)  ## install with the development tools and run every test
 	$(RUN)/python -m pytest
