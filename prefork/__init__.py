@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from prefork.jobs.hooks import on_offload_start, on_offload_stop
     from prefork.jobs.job import Job, Progress
     from prefork.jobs.options import Offload
+    from prefork.processes.become import serve
+    from prefork.processes.server import Server
     from prefork.web import (
         App,
         Event,
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
         Response,
         StreamingResponse,
         Upload,
+        WebSocket,
+        WebSocketClosed,
     )
 
 __version__ = "0.1.0"
@@ -36,21 +40,27 @@ __all__ = [
     "Redirect",
     "Request",
     "Response",
+    "Server",
     "StreamingResponse",
     "Upload",
+    "WebSocket",
+    "WebSocketClosed",
     "__version__",
     "offload",
     "on_offload_start",
     "on_offload_stop",
+    "serve",
 ]
 
 _ELSEWHERE = {
     "Job": "prefork.jobs.job",
     "Offload": "prefork.jobs.options",
     "Progress": "prefork.jobs.job",
+    "Server": "prefork.processes.server",
     "offload": "prefork.jobs.client",
     "on_offload_start": "prefork.jobs.hooks",
     "on_offload_stop": "prefork.jobs.hooks",
+    "serve": "prefork.processes.become",
 }
 
 

@@ -24,12 +24,13 @@ class BindError(PreforkError):
 
 
 class RequestError(PreforkError):
-    """The client broke HTTP or a limit. Answer with `status` and the reason in one line, then close."""
+    """The client broke HTTP or a limit. Answer with `status`, `fields` and the reason in one line, then close."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, fields: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.fields = fields
 
 
 class ResponseError(PreforkError):
@@ -38,6 +39,15 @@ class ResponseError(PreforkError):
 
 class Disconnected(PreforkError, ConnectionError):
     """The client left before its request was read or its response was written. An OSError: frameworks expect one."""
+
+
+class WebSocketClosed(Disconnected):
+    """There will be no more messages: `code` and `reason` tell why (RFC 6455, 7.4). 1006: the client vanished."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"the WebSocket is closed: {code}{f' {reason}' if reason else ''}")
+        self.code = code
+        self.reason = reason
 
 
 class OffloadError(PreforkError):

@@ -120,6 +120,26 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """watcher → master: `path` and `others` more of the watched files changed."""
+
+    path: str
+    others: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadFailed:
+    """master → worker: the code as it is now cannot start; you go on with yours, and your pages show why."""
+
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadMended:
+    """master → worker: the code starts again; others are about to take your place."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReopenLogs:
     """master → mold or worker: log files were moved away; open them anew by name."""
 
@@ -140,6 +160,9 @@ Message = (
     | OffloaderForked
     | OffloaderGone
     | Drain
+    | Changed
+    | ReloadFailed
+    | ReloadMended
     | ReopenLogs
 )
 

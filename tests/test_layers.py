@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 LEFT_TO_RIGHT = "errors < settings < messages < core < system < jobs < http < web < apps < children < control"
-ORDER = [*LEFT_TO_RIGHT.split(" < "), "processes", "cli"]
+ORDER = [*LEFT_TO_RIGHT.split(" < "), "processes", "cli", "testing"]
 ABOVE_ALL = ("__init__", "__main__")  # the public names and the command: they may import anything
 ROOT = Path(__file__).parent.parent
 
@@ -75,7 +75,7 @@ def test_the_master_has_nothing_loaded_of_the_app_and_its_loop() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    forbidden = {"asyncio", "uvloop", "httptools", "prefork.http", "prefork.web", "prefork.apps"}
+    forbidden = {"asyncio", "uvloop", "httptools", "prefork.http", "prefork.web", "prefork.apps", "watchfiles"}
     assert not set(loaded.split()) & forbidden
 
 

@@ -1,14 +1,17 @@
 """Run an ASGI app: a scope for each request, and its messages turned into an exchange."""
 
+import logging
+from importlib import import_module
 from typing import Any, Final
 from urllib.parse import unquote
 
 from prefork.apps.asgi_http import HttpCycle
-from prefork.apps.asgi_types import AsgiApp
+from prefork.apps.asgi_websocket import run_websocket
 from prefork.apps.lifespan import AsgiLifespan
 from prefork.http.exchange import Exchange
 from prefork.jobs import context
 from prefork.settings import Settings
+from prefork.web.asgi_types import AsgiApp
 from prefork.web.ending import end_failed
 from prefork.web.request import Request
 
@@ -18,6 +21,8 @@ EXTENSIONS: Final[dict[str, dict[str, Any]]] = {
     "http.response.zerocopysend": {},
     "http.response.early_hint": {},
 }
+
+_log = logging.getLogger("prefork.app")
 
 
 class AsgiApplication:
@@ -31,6 +36,7 @@ class AsgiApplication:
         self._root_path = settings.root_path.rstrip("/")
         self._lifespan = AsgiLifespan(app, settings.lifespan)
         self._state: dict[str, Any] = {}
+        import_module("prefork.http.websocket_handshake")  # now, so that all workers share it
 
     def __repr__(self) -> str:
         return f"an ASGI app, {getattr(self._app, '__qualname__', type(self._app).__qualname__)}"
@@ -49,10 +55,20 @@ class AsgiApplication:
         if context.tracking:
             context.origin.set(Request(exchange))
         try:
+            if exchange.upgrades and exchange.asks_websocket:
+                await run_websocket(self._app, self.scope(exchange), exchange)
+                return
             if exchange.has_body:
                 exchange.limit_body(self._max_body)
             cycle = HttpCycle(exchange)
-            await self._app(self.scope(exchange), cycle.receive, cycle.send)
+            try:
+                await self._app(self.scope(exchange), cycle.receive, cycle.send)
+            except Exception as error:
+                if not cycle.broken_off:
+                    raise
+                _log.debug("the app broke off", exc_info=error)
+                if not exchange.finished:
+                    exchange.abort()
             if not exchange.finished:
                 cycle.refuse_to_end()
         except BaseException as error:
@@ -68,6 +84,8 @@ class AsgiApplication:
         extensions = EXTENSIONS.copy()
         if exchange.takes_trailers:
             extensions["http.response.trailers"] = {}
+        if peer.tls is not None:
+            extensions["tls"] = peer.tls.as_extension()
         return {
             "type": "http",
             "asgi": VERSIONS,

@@ -10,10 +10,10 @@ from enum import Enum, auto
 from io import FileIO
 from typing import BinaryIO, Final, NoReturn
 
-from prefork.apps.asgi_types import Message
 from prefork.errors import Disconnected, RequestError, ResponseError
 from prefork.http.encoding import Fields
 from prefork.http.exchange import Exchange
+from prefork.web.asgi_types import Message
 
 START: Final = "http.response.start"
 BODY: Final = "http.response.body"
@@ -38,16 +38,30 @@ _HEAD, _FIRST_BODY, _BODY, _TRAILERS, _OVER = Stage  # module names: an enum's a
 
 class HttpCycle:
     """`receive` and `send` for one exchange. Misuse raises ResponseError that names the rule, in the app; once the head
-    is written, it cuts the connection too, so that no half answer passes for a whole one."""
+    is written, it cuts the connection too, so that no half answer passes for a whole one.
 
-    __slots__ = ("_body_read", "_exchange", "_fields", "_left", "_stage", "_status", "_trailers", "_wants_trailers")
+    `broken_off`: the app was told that nobody waits for its answer. What it raises then is no failure of its own.
+    """
+
+    __slots__ = (
+        "_body_read",
+        "_exchange",
+        "_fields",
+        "_left",
+        "_stage",
+        "_status",
+        "_wants_trailers",
+        "broken_off",
+    )
+
+    _status: int  # of the response, once it is started, as the next two
+    _fields: Fields
+    _wants_trailers: bool
 
     def __init__(self, exchange: Exchange) -> None:
+        self.broken_off = False
         self._exchange = exchange
         self._stage = _HEAD
-        self._status = 0
-        self._fields: Fields = ()
-        self._wants_trailers = False
         self._body_read = False
         self._left: asyncio.Event | None = None  # made when the app waits for it
         # Not a method of ours, or each request would leave a cycle of references for the collector.
@@ -65,12 +79,11 @@ class HttpCycle:
             return {"type": "http.request", "body": b"", "more_body": False}
         try:
             piece = await exchange.read()
-        except RequestError as error:
-            self._body_read = True
-            exchange.fail(error)
-            return {"type": "http.disconnect"}
-        except Disconnected:
-            self._body_read = True
+        except (RequestError, Disconnected) as error:
+            self._body_read = self.broken_off = True
+            if isinstance(error, RequestError):
+                exchange.fail(error)
+                self._stage = _OVER
             return {"type": "http.disconnect"}
         self._body_read = not piece or exchange.body_read
         return {"type": "http.request", "body": piece, "more_body": not self._body_read}
@@ -91,6 +104,9 @@ class HttpCycle:
                 self._exchange.inform(103, [(b"link", _bytes(link, "a link of early_hint")) for link in links])
             else:
                 await self._continue(stage, kind, message)
+        except Disconnected:
+            self.broken_off = True
+            raise
         except (ResponseError, TypeError, ValueError, KeyError) as error:
             self._misused(kind, error)
 
@@ -113,7 +129,7 @@ class HttpCycle:
             raise ResponseError(f"{kind} needs the key {error}") from error
         if isinstance(error, TypeError):  # maybe from within the server, which tells less than this does
             try:
-                _fields(self._fields)
+                _fields(getattr(self, "_fields", ()))
             except (TypeError, ValueError) as plainer:
                 error = plainer
         raise ResponseError(f"{kind}: {error}") from error
@@ -150,7 +166,7 @@ class HttpCycle:
                 self._exchange.finish(self._fields)
                 self._wake()
         elif stage is _OVER:
-            if self._exchange.client_left:
+            if self._exchange.client_left or self.broken_off:
                 raise Disconnected("the client left")
             raise ResponseError(f"{kind} was sent after the response was complete")
         else:

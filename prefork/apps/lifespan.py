@@ -8,8 +8,8 @@ import logging
 from enum import Enum, auto
 from typing import Any, Final, Literal
 
-from prefork.apps.asgi_types import AsgiApp, Message
 from prefork.errors import BootError, ResponseError
+from prefork.web.asgi_types import AsgiApp, Message
 
 _VERSIONS: Final = {"version": "3.0", "spec_version": "2.0"}
 

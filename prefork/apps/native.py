@@ -6,7 +6,7 @@ from typing import Any
 
 from prefork.jobs import context
 from prefork.settings import Settings
-from prefork.web import offloaded
+from prefork.web import offloaded, threads
 from prefork.web.app import App
 from prefork.web.ending import end_failed
 from prefork.web.exchange import Exchange
@@ -26,8 +26,9 @@ class NativeApplication:
 
     async def startup(self) -> None:
         """Give the loop a pool for plain `def` handlers (and `asyncio.to_thread`); threads start when first used."""
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="prefork-handler")
-        asyncio.get_running_loop().set_default_executor(self._pool)
+        if threads.own.get() is None:  # else the loop is not ours alone
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="prefork-handler")
+            asyncio.get_running_loop().set_default_executor(self._pool)
 
     async def shutdown(self) -> None:
         """Start no more work in threads. A handler that still runs in one is not waited for."""

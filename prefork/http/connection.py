@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from prefork.errors import Disconnected, RequestError
 from prefork.http.body import ChunkedFraming, Framing, LengthFraming
-from prefork.http.encoding import status_line
+from prefork.http.encoding import encode_fields, status_line
 from prefork.http.exchange import Exchange
 from prefork.http.head import HEAD_END, refusal
 from prefork.http.incoming import IncomingBody
@@ -88,6 +88,8 @@ class Connection(Outgoing):
         "phase",
         "service",
     )
+    stays = False  # with this worker: it cannot be given to another
+    encrypted = False
 
     def __init__(self, service: "Service", listener: int, peer: Peer | None = None) -> None:
         super().__init__(service.loop)
@@ -223,7 +225,7 @@ class Connection(Outgoing):
     def _begin(self, raw: bytes) -> None:
         """Start the request of this head."""
         service = self.service
-        exchange = Exchange(self)
+        exchange = service.exchange(self)
         try:
             service.parse_head(raw, exchange)
         except RequestError as error:
@@ -446,8 +448,8 @@ class Connection(Outgoing):
         exchange = self._exchange
         text = b"" if exchange is not None and exchange.method == "HEAD" else error.reason.encode() + b"\n"
         self.write(
-            b"%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (status_line(error.status), self.service.common, len(text), text)
+            b"%b%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (status_line(error.status), self.service.common, encode_fields(error.fields).lines, len(text), text)
         )
         if exchange is not None:
             exchange.bytes_sent = len(text)
@@ -498,7 +500,7 @@ class Connection(Outgoing):
         service = self.service
         if self.phase is not _HEAD or self._buffer or not service.draining:
             return
-        if service.hand_back is None:
+        if self.stays or service.hand_back is None:
             if self.fresh:  # its first request is probably on the way
                 self.deadline = min(self.deadline, self.loop.time() + FIRST_REQUEST_SECONDS)
             else:

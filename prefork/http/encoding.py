@@ -36,7 +36,10 @@ class ResponseHead(NamedTuple):
     declared_length: int | None
     wants_close: bool
     replaces_ours: frozenset[bytes]  # of `date` and `server`
+    known: bool  # all lines were seen before
 
+
+BegunHead = tuple[bytes, int | None, bool]  # status line and fields; the length declared; whether to close
 
 _PLAIN: Final = frozenset[bytes]()
 
@@ -47,12 +50,15 @@ def encode_fields(fields: Fields) -> ResponseHead:
     declared: int | None = None
     close = False
     replaced = _PLAIN
+    known = True
     for field in fields:
         line = _KNOWN_LINES.get(field) if type(field) is tuple else None
         if line is not None:
             lines.append(line)
             continue
         name, value = field
+        if type(field) is not tuple:
+            known = False
         lower = name.lower()
         if lower in _FRAMING:
             if lower == b"content-length":
@@ -62,6 +68,7 @@ def encode_fields(fields: Fields) -> ResponseHead:
             elif lower == b"connection" and b"close" in value.lower():
                 close = True
             continue
+        known = False
         line = encode_line(name, value)
         lines.append(line)
         if lower in _OURS:
@@ -70,7 +77,7 @@ def encode_fields(fields: Fields) -> ResponseHead:
             if len(_KNOWN_LINES) >= KNOWN_LINES:
                 _KNOWN_LINES.clear()
             _KNOWN_LINES[name, value] = line
-    return ResponseHead(b"".join(lines), declared, close, replaced)
+    return ResponseHead(b"".join(lines), declared, close, replaced, known)
 
 
 def encode_line(name: bytes, value: bytes) -> bytes:

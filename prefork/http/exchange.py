@@ -1,11 +1,12 @@
 """One request and its response, as the app sees them."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from prefork.errors import Disconnected, RequestError, ResponseError
 from prefork.http.encoding import (
     LENGTH_LINES,
+    BegunHead,
     Fields,
     bodiless,
     common_lines,
@@ -19,7 +20,11 @@ from prefork.http.sendfile import send_file
 
 if TYPE_CHECKING:
     from prefork.http.connection import Connection, Successor
-    from prefork.http.peer import Peer, Tls
+    from prefork.http.peer import Peer
+    from prefork.http.tls import Tls
+    from prefork.http.websocket import WebSocket
+
+COPIED_BYTES: Final = 64 * 1024  # of a piece, into its chunk; to copy a longer one takes longer than to write thrice
 
 _CLOSE = b"connection: close\r\n"
 _KEEP = b"connection: keep-alive\r\n"
@@ -72,7 +77,7 @@ class Exchange(RequestHead):
     @property
     def peer(self) -> "Peer":
         """Who sent the request, as far as we believe it."""
-        return self.connection.peer
+        return self.connection._peer or self.connection.peer  # the property costs a call
 
     @property
     def scheme(self) -> str:
@@ -95,9 +100,18 @@ class Exchange(RequestHead):
         return self.peer.tls
 
     @property
-    def takes_trailers(self) -> bool:
-        """Whether the client reads trailer fields (RFC 9110, 10.1.4)."""
-        return b"railers" in self._raw and any(b"trailers" in value.lower() for value in self.values(b"te"))
+    def asks_websocket(self) -> bool:
+        """Whether the client offers WebSocket (RFC 6455, 4.2.1). An app may ignore it, and answer."""
+        if not self.upgrades or self.method != "GET":
+            return False
+        offered = b",".join(self.values(b"upgrade")).lower().split(b",")
+        return b"websocket" in [protocol.strip(b" \t") for protocol in offered]
+
+    def websocket(self) -> "WebSocket":
+        """The WebSocket that is asked for, to be accepted instead of answering. Raises RequestError (400, 426, 501)."""
+        from prefork.http.websocket_handshake import open_websocket  # here, because few workers ever need it
+
+        return open_websocket(self)
 
     @property
     def client_left(self) -> bool:
@@ -156,12 +170,13 @@ class Exchange(RequestHead):
             self._require_fresh()
         connection = self.connection
         service = connection.service
-        declared = None
-        begun = service.begun_heads.get((status, fields)) if type(fields) is tuple else None
-        if begun is None:
-            begun, declared, wants_close = self._begin_head(status, fields)
-            if wants_close:
-                self.keep_alive = False
+        try:
+            head = service.begun_heads.get((status, fields if type(fields) is tuple else tuple(fields)))
+        except TypeError:  # fields that are lists, which are no keys
+            head = None
+        begun, declared, wants_close = head or self._begin_head(status, fields)
+        if wants_close:
+            self.keep_alive = False
         length: int | None = len(body)
         if self.method == "HEAD" or status == 204 or status == 304:
             length = _bodiless_length(status, declared, len(body))
@@ -226,9 +241,14 @@ class Exchange(RequestHead):
         if not data or self._silent:
             return
         self.bytes_sent += len(data)
-        if self._chunked:
-            data = b"%x\r\n%b\r\n" % (len(data), data)
-        self.connection.write(data)
+        if not self._chunked:
+            self.connection.write(data)
+        elif len(data) < COPIED_BYTES:
+            self.connection.write(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            self.connection.write(b"%x\r\n" % len(data))
+            self.connection.write(data)
+            self.connection.write(b"\r\n")
         await self.connection.drained()
 
     async def send_file(self, file: BinaryIO, offset: int, count: int) -> None:
@@ -282,18 +302,19 @@ class Exchange(RequestHead):
             self.finished = True
             self.connection.abort()
 
-    def _begin_head(self, status: int, fields: Fields) -> tuple[bytes, int | None, bool]:
-        """Status line and fields, without what frames the message; the length declared; whether to close. What is
-        constant is kept for the next one."""
+    def _begin_head(self, status: int, fields: Fields) -> BegunHead:
+        """Status line and fields, without what frames the message; the length declared; whether to close. What comes
+        again is kept for the next one."""
         service = self.connection.service
         head = encode_fields(fields)
         common = service.common
         if head.replaces_ours:
             common = common_lines(service.server_header, service.date_second, head.replaces_ours)
         begun = status_line(status) + common + head.lines
-        if isinstance(fields, tuple) and not head.wants_close and head.declared_length is None:
-            service.keep_begun_head(status, fields, begun)
-        return begun, head.declared_length, head.wants_close
+        done = begun, head.declared_length, head.wants_close
+        if head.known:
+            service.keep_begun_head(status, fields, done)
+        return done
 
     def _require_fresh(self) -> None:
         if self.status:

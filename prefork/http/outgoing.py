@@ -7,12 +7,13 @@ from typing import Final
 from prefork.errors import Disconnected
 
 HELD_BYTES: Final = 64 * 1024  # responses of a pipelined batch are written together up to this
+WRITES_A_TURN: Final = 32  # what one producer may write before others are served: 2 MiB in pieces of 64 KiB, about 1 ms
 
 
 class Outgoing(asyncio.Protocol):
     """What a connection writes, on its way to the transport."""
 
-    __slots__ = ("_held", "_held_bytes", "_transport", "_write_waiters", "loop", "lost", "on_lost", "writable")
+    __slots__ = ("_held", "_held_bytes", "_transport", "_turn", "_write_waiters", "loop", "lost", "on_lost", "writable")
     _transport: asyncio.Transport
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -23,6 +24,7 @@ class Outgoing(asyncio.Protocol):
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._write_waiters: list[asyncio.Future[None]] = []
+        self._turn = WRITES_A_TURN
 
     def write(self, data: bytes) -> None:
         """Write now, after what is held."""
@@ -55,7 +57,16 @@ class Outgoing(asyncio.Protocol):
         self._wake_writers()
 
     async def drained(self) -> None:
-        """Wait until the client has read enough. Raises Disconnected."""
+        """Wait until the client has read enough. Raises Disconnected.
+
+        A client that reads as fast as the app writes makes nobody wait. The loop has a turn now and then all the same:
+        others are to be served, and an error that the transport meets while it writes is told by the loop.
+        """
+        if self.writable:
+            self._turn -= 1
+            if not self._turn:
+                self._turn = WRITES_A_TURN
+                await asyncio.sleep(0)
         while not self.writable and not self.lost:
             waiter = self.loop.create_future()
             self._write_waiters.append(waiter)

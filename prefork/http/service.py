@@ -8,13 +8,17 @@ from typing import Any, Final, Protocol
 
 from prefork.errors import RequestError
 from prefork.http.connection import Connection, Successor
-from prefork.http.encoding import Fields, common_lines
+from prefork.http.encoding import BegunHead, Fields, common_lines
 from prefork.http.exchange import Exchange
-from prefork.http.head import HeadParser, Limits
+from prefork.http.forwarded import ForwardedExchange, believing
+from prefork.http.head import SPOKE_TLS, HeadParser, Limits
 from prefork.http.peer import Peer
+from prefork.http.trust import Trust
 from prefork.settings import Settings
+from prefork.system.seldom import Seldom
 
 BEGUN_HEADS: Final = 256  # an app has few constant ones; one with a changing value must not fill memory
+LEAVE_SHARE: Final = 0.8  # of the drain time, over which successors leave; the rest is for their closing handshakes
 LATE_SWEEP_SECONDS: Final = 0.5  # after a blocked loop, input that came in time has not been read yet: sweep next time
 
 _log = logging.getLogger("prefork.http")
@@ -58,8 +62,13 @@ class Service:
         self.app = app
         self.loop = loop or asyncio.get_running_loop()
         self.create_task = self.loop.create_task
+        self.settings = settings
         self.limits = Limits(settings.max_target, settings.max_headers, settings.max_header_bytes)
-        self.parse_head = HeadParser(self.limits).parse
+        self.exchange: type[Exchange] = Exchange
+        self.parse_head: Callable[[bytes, Any], None] = HeadParser(self.limits).parse
+        if settings.forwarded_allow:
+            self.exchange = ForwardedExchange
+            self.parse_head = believing(Trust(settings.forwarded_allow), self.parse_head)
         self.max_body = settings.max_body
         self.keep_alive_seconds = settings.keep_alive_seconds
         self.header_seconds = settings.header_seconds
@@ -75,9 +84,10 @@ class Service:
         self.access_log = access_log
         self.now = self.loop.time()  # as of the last sweep
         self.keep_alive_until = self.now + self.keep_alive_seconds  # of a connection that becomes idle now, about
+        self._tell_tls = Seldom(_log, logging.WARNING)
         self.date_second = 0
         self.common = b""
-        self.begun_heads: dict[tuple[int, Fields], bytes] = {}  # of this second, by status and fields
+        self.begun_heads: dict[tuple[int, Fields], BegunHead] = {}  # of this second, by status and fields
         self._set_date()
 
     def connection(self, listener: int = 0, peer: Peer | None = None) -> Connection:
@@ -88,7 +98,8 @@ class Service:
     @property
     def sweep_seconds(self) -> float:
         """How often to call `sweep`: fine enough for the shortest limit, never oftener than a worker can afford."""
-        shortest = min(self.keep_alive_seconds, self.header_seconds, self.body_seconds)
+        pongs, pings = self.settings.websocket_pong_seconds, self.settings.websocket_ping_seconds
+        shortest = min(self.keep_alive_seconds, self.header_seconds, self.body_seconds, pongs, pings or pongs)
         return min(0.25, max(0.01, shortest / 4))
 
     def sweep(self) -> None:
@@ -105,8 +116,9 @@ class Service:
         if self.draining:
             self._ask_to_leave()
 
-    def drain(self, hand_back: Callable[[Connection], bool] | None) -> None:
-        """Take leave of every connection as it becomes idle.
+    def drain(self, hand_back: Callable[[Connection], bool] | None, seconds: float = 0.0) -> None:
+        """Take leave of every connection as it becomes idle, and of successors spread over `seconds`: their clients all
+        come back, and not all at once.
 
         `hand_back` gives a connection to another worker and tells whether it could; None closes connections instead.
         """
@@ -114,10 +126,17 @@ class Service:
         self.closing = hand_back is None
         self.hand_back = hand_back
         self._ask_to_leave()
+        successors = [successor for successor in self.connections if not isinstance(successor, Connection)]
+        for place, successor in enumerate(successors):
+            wait = seconds * LEAVE_SHARE * place / len(successors)
+            if wait:
+                self.loop.call_later(wait, successor.leave)
+            else:
+                successor.leave()
         self.report_empty()
 
     def _ask_to_leave(self) -> None:
-        for connection in list(self.connections):
+        for connection in [c for c in self.connections if isinstance(c, Connection)]:
             connection.leave()
 
     def _set_date(self) -> None:
@@ -127,10 +146,10 @@ class Service:
             self.common = common_lines(self.server_header, second)
             self.begun_heads.clear()
 
-    def keep_begun_head(self, status: int, fields: Fields, begun: bytes) -> None:
+    def keep_begun_head(self, status: int, fields: Fields, begun: BegunHead) -> None:
         """Remember the beginning of a response head, until the date changes."""
         if len(self.begun_heads) < BEGUN_HEADS:
-            self.begun_heads[status, fields] = begun
+            self.begun_heads[status, tuple(fields)] = begun
 
     def cut(self) -> None:
         """End every connection now. Requests in progress are lost, and named in the log."""
@@ -184,5 +203,7 @@ class Service:
 
     def refused(self, connection: Connection, error: RequestError) -> None:
         """A request was refused before it became an exchange."""
+        if error.reason is SPOKE_TLS:
+            self._tell_tls(f"TLS on a plain HTTP port, from {(connection.peer.client or ('a unix socket',))[0]}")
         if self.access_log is not None:
             self.access_log.refused(connection.peer.client, error)

@@ -29,6 +29,11 @@ def uninstall(pool: Pool) -> None:
     _pools.pop(pool.loop, None)
 
 
+def installed() -> Pool | None:
+    """The running loop's pool, if it has one."""
+    return _pools.get(asyncio.get_running_loop())
+
+
 def forbid(reason: str) -> None:
     """Refuse all jobs in this process, for a reason."""
     global _forbidden

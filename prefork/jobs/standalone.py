@@ -27,13 +27,23 @@ PROGRAM: Final = "prefork.processes.nursery"
 _PREPARED: Final = ("sys_path", "sys_argv", "orig_dir", "dir", "init_main_from_name", "init_main_from_path")
 
 _keepers: dict[Pool, AsyncGenerator[None, None]] = {}
+_chosen: dict[asyncio.AbstractEventLoop, Settings] = {}
+
+
+def choose(loop: asyncio.AbstractEventLoop, settings: Settings | None) -> None:
+    """Let a pool that is made for this loop have these settings; None: those of variables and files, as others have."""
+    if settings is None:
+        _chosen.pop(loop, None)
+    else:
+        _chosen[loop] = settings
 
 
 def make_pool(function: Callable[..., Any], on_close: Callable[[Pool], None]) -> Pool:
     """A pool for the running loop, closed with it. Its settings come from `PREFORK_OFFLOAD_…` variables and files, as
     for the server. The module of `function` is imported before the first offloader is forked. Raises UsageError."""
-    settings = load({}, os.environ, Path()).settings
-    spawner = NurserySpawner(asyncio.get_running_loop(), settings, [function.__module__])
+    loop = asyncio.get_running_loop()
+    settings = _chosen.get(loop) or load({}, os.environ, Path()).settings
+    spawner = NurserySpawner(loop, settings, [function.__module__])
     pool = Pool(settings, lambda pool: make_backend(pool, spawner, workers=1))
     keeper = _keepers[pool] = _close_with_loop(pool, on_close)
     try:
@@ -42,6 +52,11 @@ def make_pool(function: Callable[..., Any], on_close: Callable[[Pool], None]) ->
         pass
     pool.backend.start()
     return pool
+
+
+async def close_pool(pool: Pool) -> None:
+    """Close a pool that `make_pool` has made before its loop is; the next job gets a new one."""
+    await _keepers[pool].aclose()
 
 
 async def _close_with_loop(pool: Pool, on_close: Callable[[Pool], None]) -> AsyncGenerator[None, None]:

@@ -21,10 +21,10 @@ class Generations:
         self._backoff = Backoff()
         self._reload_wanted = False
 
-    def fork(self, now: float) -> bool:
-        """Fork the mold of the next generation. False when the system does not let us."""
+    def fork(self, now: float, broken: str = "") -> bool:
+        """Fork the mold of the next generation. False when the system does not let us. See `Molds.fork`."""
         try:
-            self._molds.fork(now)
+            self._molds.fork(now, broken)
         except OSError as error:
             _log.error("cannot fork a mold: %s", error.strerror)
             self._backoff.died(None, now)
@@ -38,6 +38,21 @@ class Generations:
             _log.info("reload: another is going on; this one comes after it")
         else:
             self.fork(now)
+
+    def begin_anew(self, now: float, broken: str = "") -> bool:
+        """As `fork`, while nothing serves: no other generation is worth a worker any more."""
+        forked = self.fork(now, broken)
+        self._roster.generation = self._molds.generation
+        return forked
+
+    def supersede(self, now: float) -> None:
+        """The app's files have changed: import it afresh, and drop what was imported just before and has not served."""
+        self._molds.abandon_booting()
+        if not self.proven:
+            self.begin_anew(now)
+            return
+        self._roster.generation = self.proven
+        self.reload(now)
 
     def tend(self, now: float) -> None:
         """Have a mold for the generation we want, and the next one when a reload waits for its turn."""

@@ -11,8 +11,9 @@ from typing import Final, NoReturn
 from prefork.core.balancing import BALANCES
 from prefork.processes.handout import HandOut
 from prefork.processes.link import WorkerLink
-from prefork.processes.start import MoldStart
+from prefork.processes.start import MoldStart, WatcherStart
 from prefork.processes.supervisor import Supervisor
+from prefork.processes.watch import check_watch, watched_folders
 from prefork.settings import Settings
 from prefork.system import cgroup, log, process
 from prefork.system.channel import Channel
@@ -40,8 +41,15 @@ _log = logging.getLogger("prefork.master")
 def run(settings: Settings, target: str) -> int:
     """Serve `target` until told to stop. Returns the exit code. Raises UsageError and BindError before it serves."""
     log_file = log.set_up(settings)
+    if settings.reload:
+        check_watch(settings)
+    if settings.tls_cert:
+        from prefork.system.tls import check  # here, because only some masters need `ssl`
+
+        check(settings)
     binds = systemd_binds(os.environ) or settings.bind
-    listeners = open_listeners(binds, settings.backlog, settings.balance == "kernel")
+    scheme = "https" if settings.tls_cert else "http"
+    listeners = open_listeners(binds, settings.backlog, settings.balance == "kernel", scheme)
     master = Master(settings, target, listeners, log_file)
     try:
         return master.run()
@@ -70,7 +78,7 @@ class Master:
         self._target = target
         self._most = most
         self._supervisor = Supervisor(
-            settings, self._workers, links, self._handout, self._selector, most, self._become_mold
+            settings, self._workers, links, self._handout, self._selector, most, self._become_mold, self._become_watcher
         )
         self._announced = False
         self._stopping = False
@@ -79,6 +87,9 @@ class Master:
         """The loop. Returns the exit code."""
         names = ", ".join(listener.name for listener in self._listeners)
         _log.info("listening on %s", names)
+        if self._settings.debug or self._settings.reload:
+            flags = [f"--{name}" for name in ("debug", "reload") if getattr(self._settings, name)]
+            _log.warning("%s: for development only; tracebacks are shown to every client", " and ".join(flags))
         supervisor = self._supervisor
         supervisor.start(time.monotonic())
         wake_at = 0.0
@@ -109,7 +120,7 @@ class Master:
         self._signals.close()
         self._selector.close()
 
-    def _become_mold(self, generation: int, channel: Channel, stacks: int) -> NoReturn:
+    def _become_mold(self, generation: int, broken: str, channel: Channel, stacks: int) -> NoReturn:
         # Imported here, in the child: the master holds neither the event loop nor the app layer.
         from prefork.processes.mold import run_mold
 
@@ -123,8 +134,16 @@ class Master:
             self._most,
             families,
             self._log_file,
+            broken,
         )
         run_mold(start, channel, stacks)
+
+    def _become_watcher(self, since: float, channel: Channel, stacks: int) -> NoReturn:
+        from prefork.processes.watcher import run_watcher  # in the child: it holds watchfiles
+
+        folders = watched_folders(self._settings)
+        start = WatcherStart(self._settings, folders, since, self._pid, self._log_file)
+        run_watcher(start, channel, stacks)
 
     def _announce(self, names: str) -> None:
         """The first generation serves: say so, to people and to whoever passed --ready-fd."""

@@ -8,18 +8,20 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import NoReturn
 
 from prefork.apps.application import Application
-from prefork.apps.load import load
 from prefork.errors import BootError, UsageError
 from prefork.messages import BootFailed, Fork, Forked, ForkOffloader, MoldReady, NotForked, ReopenLogs, shorten
+from prefork.processes.app import make_app
 from prefork.processes.offloader import OffloaderStart, run_offloader
 from prefork.processes.start import MoldStart, WorkerStart
 from prefork.processes.worker import run_worker
 from prefork.system import log, process
 from prefork.system.channel import Channel, ChannelClosed
+from prefork.system.tls import Certificates
 from prefork.system.tracebacks import app_traceback
 
 _log = logging.getLogger("prefork.mold")
@@ -37,11 +39,13 @@ def run_mold(start: MoldStart, channel: Channel, stacks: int) -> NoReturn:
     channel.set_blocking(True)
     app: Application | None = None
     try:
+        if start.settings.tls_cert:
+            start = replace(start, certificates=Certificates(start.settings))
         if start.settings.preload:
             before = open_descriptors()
-            app = load(start.target, start.settings)
-            warn_if_unsafe_to_fork(before)
+            app = make_app(start)
             log.serve_root(start.log_file, start.settings)
+            warn_if_unsafe_to_fork(before)
     except UsageError as error:
         channel.send(BootFailed(str(error), usage=True))
         process.leave(UsageError.exit_code)
@@ -86,7 +90,7 @@ def _serve(start: MoldStart, app: Application | None, channel: Channel, stacks: 
 
 def _import_late(start: MoldStart) -> None:
     """Without preload, an offloader imports the app itself, as workers do."""
-    load(start.target, start.settings).offloader()
+    make_app(start).offloader()
     log.serve_root(start.log_file, start.settings)
 
 

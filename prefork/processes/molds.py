@@ -7,8 +7,10 @@ import signal
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NoReturn
 
 from prefork.messages import Fork, ForkOffloader, Message
+from prefork.processes.child import fork_child
 from prefork.processes.link import WorkerLink
 from prefork.processes.stacks import StacksLog, StacksPipe
 from prefork.system.channel import Channel, ChannelClosed
@@ -69,16 +71,16 @@ class Molds:
         self,
         selector: selectors.BaseSelector,
         stacks: StacksLog,
-        become: Callable[[int, Channel, int], None],
+        become: Callable[[int, str, Channel, int], NoReturn],
         hear: Callable[[MoldHandle, Message], None],
     ) -> None:
-        """`become(generation, channel, stacks)` runs in the child and never returns; `hear` gets what molds report."""
+        """`become(generation, broken, channel, stacks)` runs in the child; `hear` gets what molds report."""
         self._selector = selector
         self._stacks = stacks
         self._become = become
         self._hear = hear
         self._handles: list[MoldHandle] = []
-        self._generation = 0  # of the last one
+        self.generation = 0  # of the last one
 
     def __iter__(self) -> Iterator[MoldHandle]:
         return iter(self._handles)
@@ -98,25 +100,22 @@ class Molds:
         molds = (mold for mold in self._handles if mold.ready and not mold.released)
         return next((mold for mold in molds if mold.generation == generation), None)
 
-    def fork(self, now: float) -> None:
-        """Fork the mold of the next generation. The master has no threads, so it may. Raises OSError."""
-        self._generation += 1
-        ours, theirs = Channel.pair()
-        pipe = StacksPipe()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                self._become(self._generation, theirs, pipe.write_end)
-            except BaseException:
-                _log.exception("cannot run a mold")
-            finally:
-                os._exit(1)  # never up into the master's frames
-        theirs.close()
-        pipe.forget_write_end()
-        mold = MoldHandle(self._generation, now, pid, ours, pipe)
+    def fork(self, now: float, broken: str = "") -> None:
+        """Fork the mold of the next generation; `broken` tells why it is to have an error page instead of the app.
+        Raises OSError."""
+        self.generation += 1
+        pid, channel, pipe = fork_child(partial(self._become, self.generation, broken))
+        mold = MoldHandle(self.generation, now, pid, channel, pipe)
         self._handles.append(mold)
-        self._selector.register(ours, selectors.EVENT_READ, partial(self.listen, mold))
+        self._selector.register(channel, selectors.EVENT_READ, partial(self.listen, mold))
         self._stacks.watch(pipe, str(mold))
+
+    def abandon_booting(self) -> None:
+        """End the molds that still import the app: it has changed meanwhile."""
+        for mold in self._handles:
+            if mold.booting:
+                mold.send_signal(signal.SIGKILL)
+                self._forget(mold)
 
     def kill_idle(self, generation: int) -> None:
         """End the mold of a generation, which does not do what it is ordered to."""

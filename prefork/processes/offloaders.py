@@ -1,12 +1,15 @@
 """Whose offloaders there are, and their end: a signal for all that they started, and the news for their owner."""
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from prefork.messages import OffloaderForked, OffloaderGone
+from prefork.processes.link import WorkerLink
+from prefork.processes.molds import MoldHandle
 from prefork.system import cgroup, process
 from prefork.system.channel import Channel
 
@@ -44,6 +47,17 @@ class Offloaders:
     def add(self, serial: int, owner: Channel, number: int, generation: int, now: float) -> None:
         """One is ordered."""
         self._handles[serial] = OffloaderHandle(serial, owner, number, generation, now)
+
+    def order(
+        self, mold: MoldHandle | None, serial: int, link: WorkerLink, number: int, descriptors: list[int], now: float
+    ) -> None:
+        """Order one from the mold of its worker's generation, with `descriptors`, which are closed here."""
+        owner = link.handle
+        self.add(serial, link.channel, number, owner.generation, now)
+        if mold is None or not mold.order_offloader(serial, owner.slot, descriptors):
+            self.not_forked(serial, f"there is no mold of generation {owner.generation} to fork it from")
+        for descriptor in descriptors:
+            os.close(descriptor)
 
     def forked(self, serial: int, pid: int, now: float) -> bool:
         """One that was ordered is process `pid`, the leader of its group. Returns whether it was one of ours."""

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prefork.messages import Fork
 from prefork.settings import Settings
 from prefork.system.log import LogFile
+
+if TYPE_CHECKING:
+    from prefork.system.tls import Certificates  # the master, too, imports this file
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,19 @@ class MoldStart:
     workers: int  # as many as were wanted when the server started
     max_connections: int  # a worker
     families: Sequence[int]  # address family of each listener, by its index
+    log_file: LogFile
+    broken: str = ""  # why there is no app: shown in its place (--reload)
+    certificates: "Certificates | None" = None  # read by the mold: its workers share the keys of session tickets
+
+
+@dataclass(frozen=True, slots=True)
+class WatcherStart:
+    """What a watcher has from the master it was forked from."""
+
+    settings: Settings
+    folders: list[str]  # absolute paths
+    since: float  # seconds of the epoch: what changed later is news
+    master: int  # pid
     log_file: LogFile
 
 

@@ -1,7 +1,6 @@
 """Keep the wanted workers alive: order them from molds, watch them, retire, kill and reap them."""
 
 import logging
-import os
 import selectors
 import signal
 import time
@@ -9,13 +8,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, NoReturn
 
-from prefork.core import health
 from prefork.core import plan as planning
 from prefork.core.lifecycle import Event, State
 from prefork.core.roster import Roster, WorkerHandle
 from prefork.errors import BindError, BootError, UsageError
 from prefork.messages import (
     BootFailed,
+    Changed,
     Drain,
     EndOffloader,
     Forked,
@@ -28,13 +27,16 @@ from prefork.messages import (
     ReopenLogs,
     WantOffloader,
 )
+from prefork.processes.breakage import Breakage
 from prefork.processes.generations import Generations
 from prefork.processes.handout import HandOut
 from prefork.processes.link import WorkerLink
 from prefork.processes.molds import MoldHandle, Molds
 from prefork.processes.offloaders import Offloaders
-from prefork.processes.reports import DeathReports, report_boot_failure
+from prefork.processes.reports import DeathReports
 from prefork.processes.stacks import StacksLog
+from prefork.processes.watch import Watch, drain_seconds
+from prefork.processes.watchdog import Watchdog, kill
 from prefork.settings import Settings
 from prefork.system import process
 from prefork.system.channel import Channel, ChannelClosed
@@ -56,13 +58,16 @@ class Supervisor:
         handout: HandOut,
         selector: selectors.BaseSelector,
         max_connections: int,
-        become_mold: Callable[[int, Channel, int], NoReturn],
+        become_mold: Callable[[int, str, Channel, int], NoReturn],
+        become_watcher: Callable[[float, Channel, int], NoReturn],
     ) -> None:
-        """`links` by serial are shared with `handout`, and kept here; `become_mold` is what `Molds` runs in a child."""
+        """`links` by serial are shared with `handout`, and kept here; `become_mold` and `become_watcher` are what
+        `Molds` and `Watch` run in a child."""
         self.roster = Roster(workers)
         self.exit_code = 0
         self.changed = False  # something happened that planning should look at
         self._settings = settings
+        self._drain_seconds = drain_seconds(settings)
         self._links = links
         self._handout = handout
         self._selector = selector
@@ -72,7 +77,9 @@ class Supervisor:
         self._generations = Generations(self.roster, self._molds)
         self._offloaders = Offloaders()
         self._reports = DeathReports()
-        self._blind_until = 0.0  # do not judge heartbeats before
+        self._watchdog = Watchdog(settings, self.roster, links, handout)
+        self._breakage = Breakage(links, settings.reload)
+        self._watch = Watch(selector, self._stacks, settings.reload, become_watcher, self._files_changed)
         self._stopping = False
         self._strangers: dict[int, int] = {}  # wait status by pid
 
@@ -81,44 +88,40 @@ class Supervisor:
     @property
     def finished(self) -> bool:
         """Whether everybody is gone, as it should be."""
-        return self._stopping and not self.roster.handles and not self._molds and not self._offloaders
+        left = self.roster.handles or self._molds or self._offloaders or self._watch
+        return self._stopping and not left
 
     def start(self, now: float) -> None:
         """Order the first mold; the rest follows from what it reports."""
         self.changed = True
+        self._watch.tend(now)
         if not self._generations.fork(now):
             self._give_up()
 
     def tick(self, now: float, late: float) -> None:
         """Look at everybody and do what is due. `late` is how many seconds after its deadline the loop came round."""
         self.changed = False
-        if late > self._settings.stall_seconds / 2:
-            # We were not running ourselves, and perhaps nobody was: let hearts beat before judging them.
-            self._blind_until = now + self._settings.stall_seconds
-        if now >= self._blind_until:
-            for action in health.examine(self.roster, self._beats(), now, self._settings):
-                self._act(action, now)
+        self._watchdog.look(now, late)
         self._stacks.write_quiet(now)
         self._offloaders.tick(now)
         self._molds.abort_late(now, self._settings.boot_seconds)
         for generation in self._unforked(now - self._settings.boot_seconds):
             self._molds.kill_idle(generation)
+        self._watch.tend(now)
         if not self._stopping:
             self._generations.tend(now)
             for step in planning.plan(self.roster, now):
                 if isinstance(step, planning.Spawn):
                     self._spawn(step, now)
                 else:
-                    self._retire(step.handle, step.reason, now, self._settings.drain_seconds, hand_back=True)
+                    self._retire(step.handle, step.reason, now, self._drain_seconds, hand_back=True)
         in_use = {handle.generation for handle in self.roster}
         self._molds.release(in_use if self._stopping else in_use | {self.roster.generation})
 
     def deadlines(self, now: float) -> Iterator[float]:
         """When `tick` could next have something to do, should nothing happen before."""
-        if now < self._blind_until:
-            yield self._blind_until
-        else:
-            yield from health.deadlines(self.roster, self._beats(), now, self._settings)
+        yield from self._watchdog.deadlines(now)
+        yield from self._watch.deadlines(now)
         yield from self._stacks.deadlines()
         yield from self._offloaders.deadlines()
         yield from self._molds.deadlines(self._settings.boot_seconds)
@@ -144,6 +147,7 @@ class Supervisor:
         for handle in self.roster.in_state(State.STALLED):
             self._handout.take_back(self._links[handle.serial])
         self._handout.settle()
+        self._watch.end()
         seconds = 0.0 if fast else self._settings.drain_seconds
         for handle in list(self.roster):
             self._retire(handle, "stop", now, seconds, hand_back=False)
@@ -155,8 +159,9 @@ class Supervisor:
         """End everybody at once."""
         self._stopping = self.changed = True
         for handle in list(self.roster):
-            self._kill(handle)
+            kill(handle)
         self._offloaders.kill_all()
+        self._watch.end()
         for mold in self._molds:
             mold.send_signal(signal.SIGKILL)
 
@@ -174,7 +179,7 @@ class Supervisor:
                 self._worker_gone(handle, status, now)
             elif mold is not None:
                 self._mold_gone(mold, status, now)
-            elif self._offloaders.reaped(pid, status):
+            elif self._offloaders.reaped(pid, status) or self._watch.reaped(pid, status, now):
                 self.changed = True
             else:
                 self._strangers[pid] = status
@@ -189,7 +194,7 @@ class Supervisor:
             self._generations.imported(mold)
         elif isinstance(message, BootFailed):
             mold.explained = True
-            self._boot_failed(str(mold), message)
+            self._boot_failed(str(mold), mold.generation, message)
         elif isinstance(message, Forked):
             self._forked(message, time.monotonic())
         elif isinstance(message, NotForked) and not self._offloaders.not_forked(message.serial, message.reason):
@@ -204,8 +209,11 @@ class Supervisor:
         if expected or self._stopping:
             return
         self._generations.mold_died(mold, status, now)
+        reason = self._breakage.reason(mold.generation, f"{mold} died: {process.exit_words(status)}")
         if not self._generations.proven:
-            self._give_up()
+            self._first_failed(mold.generation, reason, now)
+        elif not mold.ready:
+            self._breakage.show(mold.generation, reason)
 
     # -- workers
 
@@ -245,7 +253,7 @@ class Supervisor:
         if status is not None:
             self._worker_gone(handle, status, now)
         elif handle.state is State.DRAINING:
-            self._kill(handle)
+            kill(handle)
 
     def _not_forked(self, message: NotForked, now: float) -> None:
         handle = self.roster.by_serial(message.serial)
@@ -269,7 +277,7 @@ class Supervisor:
             self._unregister(link.channel)  # death is told by waitpid
         except ValueError as error:  # not a message, or one that cannot be in its state: app code wrote to our channel
             _log.error("%s said what it cannot say and is killed: %s", link.handle, error)
-            self._kill(link.handle)
+            kill(link.handle)
 
     def _obey_worker(self, link: WorkerLink, message: Message, descriptors: list[int], now: float) -> None:
         handle = link.handle
@@ -280,25 +288,17 @@ class Supervisor:
             handle.apply(Event.REPORTED_READY)
             handle.ready_at = now
             self._generations.proven = max(self._generations.proven, handle.generation)
+            self._breakage.ready(handle.generation, link.channel)
             _log.info("%s is ready", handle)
         elif isinstance(message, BootFailed):
-            self._boot_failed(str(handle), message)
+            self._boot_failed(str(handle), handle.generation, message)
         elif isinstance(message, WantOffloader):
-            self._order_offloader(link, message.number, descriptors, now)
+            mold = self._molds.ready_for(handle.generation)
+            self._offloaders.order(mold, self.roster.next_serial(), link, message.number, descriptors, now)
         elif isinstance(message, EndOffloader):
             self._offloaders.end(link.channel, message.number, message.grace, now)
         elif isinstance(message, Leave) and not self._stopping:
-            self._retire(handle, "SIGTERM", now, self._settings.drain_seconds, hand_back=True)
-
-    def _order_offloader(self, link: WorkerLink, number: int, descriptors: list[int], now: float) -> None:
-        handle = link.handle
-        mold = self._molds.ready_for(handle.generation)
-        serial = self.roster.next_serial()
-        self._offloaders.add(serial, link.channel, number, handle.generation, now)
-        if mold is None or not mold.order_offloader(serial, handle.slot, descriptors):
-            self._offloaders.not_forked(serial, f"there is no mold of generation {handle.generation} to fork it from")
-        for descriptor in descriptors:
-            os.close(descriptor)
+            self._retire(handle, "SIGTERM", now, self._drain_seconds, hand_back=True)
 
     def _retire(self, handle: WorkerHandle, reason: str, now: float, seconds: float, hand_back: bool) -> None:
         booting = handle.state is State.BOOTING
@@ -306,43 +306,13 @@ class Supervisor:
         handle.drain_until = now + seconds
         self.changed = True
         if booting:
-            self._kill(handle)
+            kill(handle)
             return
         _log.info("%s drains: %s", handle, reason)
         link = self._links[handle.serial]
         link.channel.tell(Drain(hand_back, seconds))
         if hand_back:
             self._handout.take_back(link)
-
-    def _act(self, action: health.Action, now: float) -> None:
-        handle = action.handle
-        if isinstance(action, health.Stall):
-            handle.apply(Event.BEAT_LATE)
-            taken = self._handout.take_back(self._links[handle.serial])
-            stopped = " (the process is stopped)" if process.is_stopped(handle.pid) else ""
-            _log.warning(
-                "%s is stalled: its event loop has not turned for %.1f s%s; %d unread connections go to others",
-                handle,
-                action.late_seconds,
-                stopped,
-                taken,
-            )
-            process.send_signal(handle.pid, process.STACKS_SIGNAL)
-        elif isinstance(action, health.Recover):
-            handle.apply(Event.BEAT_AGAIN)
-            _log.info("%s runs again", handle)
-        elif isinstance(action, health.Abort):
-            _log.error("%s is aborted: %s", handle, action.reason)
-            handle.aborted_at = now
-            process.send_signal(handle.pid, signal.SIGABRT)
-        else:
-            _log.error("%s is killed: %s", handle, action.reason)
-            self._kill(handle)
-
-    def _kill(self, handle: WorkerHandle) -> None:
-        if not handle.killed and handle.pid is not None:
-            handle.killed = True
-            process.send_signal(handle.pid, signal.SIGKILL)
 
     def _worker_gone(self, handle: WorkerHandle, status: int, now: float) -> None:
         link = self._links[handle.serial]
@@ -353,7 +323,7 @@ class Supervisor:
         if retired or self._stopping:
             return
         if handle.ready_at is None and handle.generation > self._generations.proven:
-            self._generation_failed(handle.generation)
+            self._generation_failed(handle, status, now)
             return
         lived = None if handle.ready_at is None else now - handle.ready_at
         self._back_off(handle.slot, lived, now)
@@ -363,14 +333,44 @@ class Supervisor:
         if delay:
             _log.warning("the worker of slot %d died young; the next one starts in %.1f s", slot, delay)
 
-    def _generation_failed(self, generation: int) -> None:
+    def _generation_failed(self, handle: WorkerHandle, status: int, now: float) -> None:
         """A worker of a generation that never served could not boot."""
+        generation = handle.generation
+        reason = self._breakage.reason(generation, f"{handle} died before it was ready: {process.exit_words(status)}")
         if self._generations.proven:
-            self._generations.roll_back(time.monotonic())
-            for handle in [h for h in self.roster if h.generation == generation]:
-                self._kill(handle)
-        elif not self.roster.in_state(State.BOOTING, State.READY, State.STALLED):
-            self._give_up()
+            self._generations.roll_back(now)
+            self._breakage.show(generation, reason)
+            for other in [h for h in self.roster if h.generation == generation]:
+                kill(other)
+        elif self._settings.reload or not self.roster.in_state(State.BOOTING, State.READY, State.STALLED):
+            self._first_failed(generation, reason, now)
+        else:  # others still boot; meanwhile a slot that fails again and again must not spin
+            self._back_off(handle.slot, None, now)
+
+    def _first_failed(self, generation: int, reason: str, now: float) -> None:
+        """The app cannot start, and nothing else serves. In development an error page does, until it can."""
+        if self._settings.reload and not self._breakage.is_stand_in(generation):
+            self._retire_booting(now)
+            _log.error("the app cannot start, see above; until it can, an error page is served")
+            if self._generations.begin_anew(now, broken=reason):
+                self._breakage.show(generation, reason)
+                self._breakage.stand_in(self.roster.generation)
+                return
+        self._give_up()
+
+    def _files_changed(self, change: Changed) -> None:
+        now = time.monotonic()
+        more = f" and {change.others} more" if change.others else ""
+        _log.info("%s%s changed: reloading", change.path, more)
+        self._retire_booting(now)
+        self._generations.supersede(now)
+        self.changed = True
+
+    def _retire_booting(self, now: float) -> None:
+        """Let go of the workers of a generation that has not served."""
+        for handle in self.roster.in_state(State.BOOTING):
+            if handle.generation > self._generations.proven:
+                self._retire(handle, "reload", now, self._drain_seconds, hand_back=True)
 
     def _give_up(self) -> None:
         _log.critical("the app cannot start; see above")
@@ -378,10 +378,10 @@ class Supervisor:
         self._handout.close()
         self.kill_all()
 
-    def _boot_failed(self, who: str, message: BootFailed) -> None:
-        if message.usage:
+    def _boot_failed(self, who: str, generation: int, message: BootFailed) -> None:
+        if message.usage and not self._generations.proven and not self._settings.reload:
             self.exit_code = self.exit_code or UsageError.exit_code
-        report_boot_failure(who, message)
+        self._breakage.explain(who, generation, message)
 
     def _forget_worker(self, handle: WorkerHandle) -> None:
         """It is gone, or never was: what it did not read goes to others."""
@@ -397,6 +397,3 @@ class Supervisor:
     def _unregister(self, channel: Channel) -> None:
         if channel in self._selector.get_map():
             self._selector.unregister(channel)
-
-    def _beats(self) -> dict[int, float]:
-        return {serial: link.board.last_beat for serial, link in self._links.items()}

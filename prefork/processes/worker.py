@@ -14,6 +14,7 @@ import uvloop
 from prefork.apps.application import Application
 from prefork.errors import BootError, UsageError
 from prefork.http.access import AccessLog
+from prefork.http.arrival import Arrivals
 from prefork.http.connection import Connection
 from prefork.http.service import Service
 from prefork.jobs.backends import make_backend
@@ -100,6 +101,7 @@ class Worker:
         self._pool = self._make_pool()
         await self._app.startup()
         self._service = Service(self._app.__call__, self._start.settings, self._board, self._access_log())
+        self._arrivals = self._make_arrivals()
         if self._loop.get_task_factory() is None:
             # The same tasks, but named: asyncio makes up a name for each that has none, which takes longer.
             self._service.create_task = partial(asyncio.Task, loop=self._loop, name="request")
@@ -126,6 +128,13 @@ class Worker:
         pool.backend.start()
         return pool
 
+    def _make_arrivals(self) -> Arrivals | None:
+        """What comes before HTTP, if anything does."""
+        start = self._start
+        if not Arrivals.needed(start.settings):
+            return None
+        return Arrivals(self._service, start.settings, start.mold.certificates, speaks=start.slot == 0)
+
     def _access_log(self) -> AccessLog | None:
         if self._lines is None:
             return None
@@ -138,6 +147,8 @@ class Worker:
     def _tick(self) -> None:
         self._board.beat(time.monotonic())
         self._service.sweep()
+        if self._arrivals is not None:
+            self._arrivals.tick(time.monotonic())
         if self._lines is not None:
             self._lines.flush()
         self._loop.call_later(self._tick_seconds, self._tick)
@@ -178,7 +189,10 @@ class Worker:
         family = self._start.mold.families[passed.listener]
         end = socket.socket(family, socket.SOCK_STREAM, 0, fileno=passed.descriptor)
         try:
-            await self._loop.connect_accepted_socket(lambda: self._service.connection(passed.listener), end)
+            if self._arrivals is None:
+                await self._loop.connect_accepted_socket(lambda: self._service.connection(passed.listener), end)
+            else:
+                await self._arrivals.receive(end, passed.listener)
         except OSError as error:
             end.close()
             self._board.count_lost()
@@ -220,6 +234,8 @@ class Worker:
         self._service.on_empty = self._finish_if_empty
         self._pool.on_empty = self._service.report_empty
         self._service.drain(self._hand_back if order.hand_back else None, order.seconds)
+        if self._arrivals is not None and not order.hand_back:
+            self._arrivals.stop()
         self._loop.call_later(order.seconds, self._cut)
 
     def _finish_if_empty(self) -> None:

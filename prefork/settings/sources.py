@@ -43,11 +43,12 @@ class Source:
     spelled: bool  # single values are text to be read, as in flags and variables
 
 
-def load(flags: Mapping[str, object], env: Mapping[str, str], folder: Path) -> Loaded:
+def load(flags: Mapping[str, object], env: Mapping[str, str], folder: Path | None) -> Loaded:
     """Flag before PREFORK_* before prefork.toml (or --config) before pyproject.toml before default.
 
     `flags` maps keys (settings, `target`, `config`) to text, to a bool for switches, to several texts for lists; None
-    and nothing mean not given. `env` may hold anything. UsageError names the source, the key, the value and the bound.
+    and nothing mean not given. `env` may hold anything. Without a folder, no file is read. UsageError names the source,
+    the key, the value and the bound.
     """
     values: dict[str, object] = {}
     origin: dict[str, str] = {}
@@ -90,8 +91,10 @@ def _foreign(name: str, text: str) -> bool:
     return name.startswith(TEST_PREFIX) or bool(link)
 
 
-def _files(flags: Mapping[str, object], env: Mapping[str, str], folder: Path) -> list[Source]:
+def _files(flags: Mapping[str, object], env: Mapping[str, str], folder: Path | None) -> list[Source]:
     """The configuration file, if there is one or one was asked for, and then the project's table."""
+    if folder is None:
+        return []
     asked, by = (flags["config"], "--config") if flags.get("config") else (env.get(PREFIX + "CONFIG"), "PREFORK_CONFIG")
     own = _file(folder, str(asked or OWN_FILE))
     if asked and own is None:

@@ -47,9 +47,14 @@ class LineFile:
             self.flush()
             if self._writing is not None:
                 self._writing.result(seconds)
-        except (TimeoutError, OSError):
+        except TimeoutError:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+            return
+        except OSError:
             pass
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.shutdown()
+        if self._path != "-":
+            os.close(self._descriptor)
 
     def reopen(self) -> None:
         """Open the file anew by its name, after the writes so far."""

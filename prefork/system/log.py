@@ -140,7 +140,13 @@ def set_up(settings: Settings) -> LogFile:
 
 
 def serve_root(handler: logging.Handler, settings: Settings) -> None:
-    """Let the app's own loggers write where ours do, unless the app has set up logging itself."""
+    """When the app has been imported: let its loggers write where ours do, unless it has set up logging itself.
+
+    Ours go on: `logging.config` disables each logger that it finds and is not told of.
+    """
+    for name, logger in logging.root.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and name.partition(".")[0] == "prefork":
+            logger.disabled = False
     root = logging.getLogger()
     if not root.handlers:
         root.addHandler(handler)

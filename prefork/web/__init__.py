@@ -1,5 +1,6 @@
 """The framework: what app code imports. It knows exchanges, but neither sockets nor processes."""
 
+from prefork.errors import WebSocketClosed
 from prefork.web.app import App
 from prefork.web.events import Event, EventStream
 from prefork.web.files import FileResponse
@@ -10,6 +11,7 @@ from prefork.web.multidict import MultiDict
 from prefork.web.request import Request
 from prefork.web.response import JSONResponse, Redirect, Response
 from prefork.web.streaming import StreamingResponse
+from prefork.web.websocket import WebSocket
 
 __all__ = [
     "App",
@@ -26,4 +28,6 @@ __all__ = [
     "Response",
     "StreamingResponse",
     "Upload",
+    "WebSocket",
+    "WebSocketClosed",
 ]

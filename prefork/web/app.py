@@ -1,10 +1,12 @@
 """The App: routes, middleware, exception handlers and lifespan of one application."""
 
+import os
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from importlib import import_module
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefork.errors import Disconnected
 from prefork.jobs import references
@@ -20,6 +22,11 @@ from prefork.web.recovery import ExceptionHandlers, as_http_error, status_of
 from prefork.web.request import Request
 from prefork.web.response import Response, as_response
 from prefork.web.routing import Route, Router, allow_field, parse_pattern, split_path
+from prefork.web.static import StaticFolder
+from prefork.web.websocket import websocket_endpoint
+
+if TYPE_CHECKING:
+    from prefork.web.asgi_types import Receive, Scope, Send
 
 CallNext = Callable[[Request], Awaitable[Response]]
 Middleware = Callable[[Request, CallNext], Awaitable[Any]]
@@ -39,6 +46,7 @@ class App:
         self.state = SimpleNamespace()
         self._router = Router()
         self._exact = self._router.exact
+        self._sockets = Router()
         self._mounts: list[tuple[tuple[str, ...], App]] = []  # the longest prefix first
         self._middleware: list[Middleware] = []  # the innermost first
         self._exception_handlers = ExceptionHandlers()
@@ -101,6 +109,19 @@ class App:
         """`route` for DELETE."""
         return self.route(path, ("DELETE",), max_body=max_body, offload=offload)
 
+    def websocket(self, path: str) -> Callable[[H], H]:
+        """Serve WebSockets at `path` with the decorated handler: `async def chat(ws)`, called before `ws.accept()`.
+
+        Paths are as in `route`; the same path may have routes too. Raises ValueError and TypeError as `route` does.
+        """
+
+        def add(handler: H) -> H:
+            import_module("prefork.http.websocket_handshake")  # now, so that all workers share it
+            self._sockets.add(path, ("GET",), Route(websocket_endpoint(handler), handler))
+            return handler
+
+        return add
+
     def mount(self, prefix: str, app: "App") -> None:
         """Let `app` serve every path below `prefix` that has no route here; it sees the path without the prefix.
 
@@ -118,6 +139,29 @@ class App:
             raise ValueError(f"mount {prefix!r}: something is mounted there already")
         self._mounts.append((segments, app))
         self._mounts.sort(key=lambda mount: -len(mount[0]))
+
+    def static(
+        self,
+        path: str,
+        folder: str | os.PathLike[str],
+        *,
+        index: str | None = "index.html",
+        cache_control: str | None = "no-cache",
+        immutable: str | None = None,
+    ) -> None:
+        """Serve the files of a folder below `path`, as a mounted app would: routes win, middleware sees it.
+
+        A relative folder is below the current directory. `index` is what a folder shows; None: nothing. Every file is
+        sent with `cache_control`; one whose name the regular expression `immutable` finds something in, as a hash of
+        the content, may be kept for a year. docs/static.md has the rest. Raises ValueError for what cannot be so.
+        """
+        try:
+            files = StaticFolder(folder, index=index, cache_control=cache_control, immutable=immutable)
+        except ValueError as error:
+            raise ValueError(f"static {path!r}: {error}") from None
+        site = App()
+        site.get("/{file:path}")(files.handle)
+        self.mount(path, site)
 
     def middleware(self, function: H) -> H:
         """Wrap every request, also those without a route: `async def m(request, call_next)` returns a response.
@@ -164,6 +208,13 @@ class App:
         """See `prefork.on_offload_stop`."""
         return on_offload_stop(hook)
 
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """This app as ASGI: another server can run it, and another app hold it. Start-up and shutdown are the scope
+        `lifespan`; where an outer app does not pass that on, let its own call `startup` and `shutdown`."""
+        from prefork.web.over_asgi import run  # here, because prefork's own server has no use for it
+
+        await run(self, scope, receive, send)
+
     # -- serving: apps/native.py calls these
 
     async def startup(self) -> None:
@@ -190,12 +241,24 @@ class App:
         """The route for a request; one that raises HTTPError(404 or 405) or answers OPTIONS if there is none."""
         exchange = request.exchange
         request._apps = self._alone
+        if exchange.upgrades and exchange.asks_websocket:
+            socket = self._search_socket(request, split_path(exchange.target))
+            if socket is not None:
+                return socket
         route = self._exact.get((exchange.method, exchange.target))
         if route is not None:
             return route
         if exchange.target == b"*":
             return _options(self._all_methods())
         return self._search(request, exchange.method, split_path(exchange.target))
+
+    def find_below(self, request: Request, root: str) -> Route:
+        """As `find`, where `root`, a path without a slash at its end, is where another server has mounted this app."""
+        exchange = request.exchange
+        request._apps, request._mount_path = self._alone, root
+        segments = split_path(exchange.target)[root.count("/") :] or [""]
+        socket = self._search_socket(request, segments) if exchange.asks_websocket else None
+        return socket or self._search(request, exchange.method, segments)
 
     async def run(self, request: Request, route: Route) -> Response | str:
         """Take a request through middleware, handler and exception handlers. Raises what none of them handles."""
@@ -246,14 +309,34 @@ class App:
         if found is not None:
             request._path_params = found[1]
             return found[0]
+        if self._sockets.methods and self._sockets.find("GET", segments, set()):
+            if method in ("GET", "HEAD"):
+                return _UPGRADE_REQUIRED
+            allowed.add("GET")
         if allowed:
             return _options(allowed) if method == "OPTIONS" else _not_allowed(allowed)
         for prefix, app in self._mounts:
             if tuple(segments[: len(prefix)]) == prefix:
                 route = app._search(request, method, segments[len(prefix) :] or [""])
-                enter = partial(app._enter, route, "".join("/" + segment for segment in prefix))
-                return Route(enter, route.handler, route.max_body)
+                return app._entered(route, prefix)
         return _NOT_FOUND
+
+    def _search_socket(self, request: Request, segments: list[str]) -> Route | None:
+        """As `_search`, for WebSockets. None: what asks for one here gets the answer that others get."""
+        found = self._sockets.find("GET", segments, set())
+        if found is not None:
+            request._path_params = found[1]
+            return found[0]
+        for prefix, app in self._mounts:
+            if tuple(segments[: len(prefix)]) == prefix:
+                route = app._search_socket(request, segments[len(prefix) :] or [""])
+                return None if route is None else app._entered(route, prefix)
+        return None
+
+    def _entered(self, route: Route, prefix: tuple[str, ...]) -> Route:
+        """A route of this app, as the app it is mounted in has it."""
+        enter = partial(self._enter, route, "".join("/" + segment for segment in prefix))
+        return Route(enter, route.handler, route.max_body)
 
     async def _enter(self, route: Route, prefix: str, request: Request) -> Response | str:
         """Run a route of this app, which is mounted at `prefix` of the request's app."""
@@ -293,6 +376,13 @@ async def _not_found(request: Request) -> Response:
 
 
 _NOT_FOUND = Route(_not_found, _not_found)
+
+
+async def _upgrade_required(request: Request) -> Response:
+    raise HTTPError(426, "a WebSocket is served here", {"upgrade": "websocket"})
+
+
+_UPGRADE_REQUIRED = Route(_upgrade_required, _upgrade_required)
 
 
 def _not_allowed(methods: set[str]) -> Route:

@@ -8,6 +8,26 @@ from prefork.errors import RequestError
 Fields = Sequence[tuple[bytes, bytes]]  # header fields in order: name, value
 
 
+class Socket(Protocol):
+    """A WebSocket that a request asks for. `prefork.http.websocket.WebSocket` fits."""
+
+    @property
+    def subprotocols(self) -> list[str]:
+        """Those the client offers."""
+
+    def accept(self, subprotocol: str | None = None, fields: Fields = ()) -> None:
+        """Raises ResponseError, WebSocketClosed."""
+
+    async def receive(self) -> str | bytes:
+        """Raises WebSocketClosed at the end."""
+
+    async def send(self, message: str | bytes | bytearray | memoryview) -> None:
+        """Raises ResponseError, WebSocketClosed."""
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Raises ResponseError, WebSocketClosed."""
+
+
 class Exchange(Protocol):
     """One request and its response."""
 
@@ -30,6 +50,17 @@ class Exchange(Protocol):
     @property
     def started(self) -> bool:
         """A response head has been written."""
+
+    @property
+    def upgrades(self) -> bool:
+        """The client offers another protocol."""
+
+    @property
+    def asks_websocket(self) -> bool:
+        """It is WebSocket."""
+
+    def websocket(self) -> Socket:
+        """What it asks for. Raises RequestError for a handshake that breaks a rule."""
 
     @property
     def finished(self) -> bool:

@@ -1,6 +1,5 @@
 """Forms: what a browser sends from one, urlencoded or multipart."""
 
-import asyncio
 import os
 import shutil
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from prefork.web.http_error import HTTPError
 from prefork.web.multidict import MultiDict
+from prefork.web.threads import in_thread
 
 if TYPE_CHECKING:
     from prefork.web.request import Request
@@ -49,14 +49,14 @@ class Upload:
         """Append; touches the disk only from the thread pool."""
         self.size += len(data)
         if self.on_disk:
-            await asyncio.to_thread(self.file.write, data)
+            await in_thread(self.file.write, data)
         else:
             self.file.write(data)
 
     async def read(self, size: int = -1) -> bytes:
         """The next `size` bytes, or all that is left."""
         if self.on_disk:
-            return await asyncio.to_thread(self.file.read, size)
+            return await in_thread(self.file.read, size)
         return self.file.read(size)
 
     async def seek(self, offset: int) -> None:
@@ -65,7 +65,7 @@ class Upload:
 
     async def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole file to `path`, replacing what is there. Raises OSError."""
-        await asyncio.to_thread(self._copy_to, path)
+        await in_thread(self._copy_to, path)
 
     def _copy_to(self, path: str | os.PathLike[str]) -> None:
         self.file.seek(0)

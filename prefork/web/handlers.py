@@ -9,6 +9,7 @@ from typing import Any
 from prefork.jobs.references import name_of
 from prefork.web.request import Request
 from prefork.web.routing import Endpoint
+from prefork.web.threads import in_thread
 
 
 def endpoint(handler: object, *parameters: str) -> Endpoint:
@@ -48,8 +49,7 @@ def _in_thread(handler: Callable[..., Any]) -> Endpoint:
     @functools.wraps(handler, updated=())
     async def call(request: Request, *arguments: Any) -> Any:
         request._loop = asyncio.get_running_loop()
-        # The loop's default executor is the app's thread pool; to_thread copies the context variables.
-        result = await asyncio.to_thread(handler, request, *arguments)
+        result = await in_thread(handler, request, *arguments)
         return await result if inspect.iscoroutine(result) else result
 
     return call

@@ -1,6 +1,5 @@
 """Responses whose body is made piece by piece."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
 from typing import ClassVar, Final, TypeVar
@@ -8,6 +7,7 @@ from typing import ClassVar, Final, TypeVar
 from prefork.web.exchange import Exchange
 from prefork.web.headers import HeaderInput
 from prefork.web.response import BINARY, Response, build_fields, with_charset
+from prefork.web.threads import in_thread
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ async def _iterate_in_threads(iterator: Iterator[T]) -> AsyncGenerator[T, None]:
     try:
         while True:
             running = True
-            item = await asyncio.to_thread(next, iterator, _END)
+            item = await in_thread(next, iterator, _END)
             running = False
             if item is _END:
                 return
@@ -83,4 +83,4 @@ async def _iterate_in_threads(iterator: Iterator[T]) -> AsyncGenerator[T, None]:
         # when the step ends and nothing refers to it any more.
         close = getattr(iterator, "close", None)
         if close is not None and not running:
-            await asyncio.to_thread(close)
+            await in_thread(close)

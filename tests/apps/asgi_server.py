@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from prefork.apps.asgi import AsgiApplication
-from prefork.apps.asgi_types import Message, Receive, Scope, Send
 from prefork.settings import Settings
+from prefork.web.asgi_types import Message, Receive, Scope, Send
 from tests.http.server import Client, Server
 
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[object]]

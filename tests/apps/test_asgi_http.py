@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from prefork.apps.asgi_types import Message, Receive, Scope, Send
 from prefork.errors import ResponseError
+from prefork.web.asgi_types import Message, Receive, Scope, Send
 from tests.apps.asgi_server import TEXT, AsgiApp, AsgiServer, Waiting, answering, body, echoing, start
 from tests.http.server import Client, request
 
@@ -200,6 +200,53 @@ def test_an_app_that_stops_once_its_client_is_gone_is_no_failure(caplog: pytest.
         await receive()
 
     AsgiServer(app).get().vanish()
+    assert caplog.records == []
+
+
+async def takes_a_stream(scope: Scope, receive: Receive, send: Send) -> None:
+    """As frameworks do: what the server says of the client becomes an exception of their own."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise LookupError("ClientDisconnect")
+        if not message["more_body"]:
+            return
+
+
+async def sends_a_stream(scope: Scope, receive: Receive, send: Send) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    await send(start())
+    try:
+        await send(body(b"late", more=True))
+    except OSError:
+        raise LookupError("ClientDisconnect") from None
+
+
+@pytest.mark.parametrize(
+    ("app", "asked"),
+    [(takes_a_stream, request("POST", "/", "Content-Length: 5", body=b"hel")), (sends_a_stream, request("GET", "/"))],
+    ids=["reading", "sending"],
+)
+def test_what_an_app_raises_because_its_client_left_is_no_failure(
+    app: AsgiApp, asked: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    AsgiServer(app).connect().send(asked).vanish()
+    assert caplog.records == []
+
+
+def test_what_an_app_does_when_its_body_broke_a_rule_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await takes_a_stream(scope, receive, send)
+        except LookupError:
+            await send(start(500))  # the server has answered already
+            await send(body(b"no"))
+
+    data = b"b\r\nhello world\r\n0\r\n\r\n"
+    client = AsgiServer(app, max_body=10).connect()
+    client.send(request("POST", "/", "Transfer-Encoding: chunked", body=data))
+    assert client.statuses() == [413]
     assert caplog.records == []
 
 

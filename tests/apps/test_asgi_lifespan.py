@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from prefork.apps.asgi_types import Message, Receive, Scope, Send
 from prefork.errors import BootError, ResponseError
+from prefork.web.asgi_types import Message, Receive, Scope, Send
 from tests.apps.asgi_server import AsgiServer, answering, body, start
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prefork.apps.asgi_types import Receive, Scope, Send
+from prefork.web.asgi_types import Receive, Scope, Send
 from tests.apps.asgi_server import AsgiServer, body, keeping, start
 from tests.http.server import HERE, PEER, request
 

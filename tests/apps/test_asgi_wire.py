@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from prefork.apps.asgi import AsgiApplication
-from prefork.apps.asgi_types import Receive, Scope, Send
 from prefork.settings import Settings
+from prefork.web.asgi_types import Receive, Scope, Send
 from tests.apps.asgi_server import body, start
 from tests.http.server import App
 from tests.http.test_wire import CASES, load, run

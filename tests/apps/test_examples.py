@@ -4,11 +4,13 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from prefork.apps.application import Application
 from prefork.apps.load import load
+from prefork.http.exchange import Exchange
 from prefork.settings import Settings
 from tests.web.fake_exchange import FakeExchange, Pairs
 
@@ -25,7 +27,7 @@ class Site:
 
     def ask(self, method: str, path: str, headers: Pairs = (), body: bytes = b"") -> FakeExchange:
         exchange = FakeExchange(method, path, headers, body)
-        self.runner.run(self.application(exchange))
+        self.runner.run(self.application(cast(Exchange, exchange)))
         return exchange
 
     def close(self) -> None:
@@ -78,7 +80,7 @@ def test_hello_clock_ticks_until_the_client_leaves(hello: Site) -> None:
     async def first_tick() -> str:
         ticked = asyncio.Event()
         exchange = FakeExchange(target="/clock", on_write=lambda _: ticked.set())
-        task = asyncio.ensure_future(hello.application(exchange))
+        task = asyncio.ensure_future(hello.application(cast(Exchange, exchange)))
         await ticked.wait()
         task.cancel()  # as the http layer does
         await asyncio.wait([task])

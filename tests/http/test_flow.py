@@ -7,6 +7,7 @@ import pytest
 from prefork.http.connection import READ_AHEAD_BYTES
 from prefork.http.exchange import Exchange
 from prefork.http.incoming import BUFFERED_BYTES
+from prefork.http.outgoing import WRITES_A_TURN
 from tests.http.server import PLAIN, Server, hello, read_all, request
 from tests.http.transport import HIGH_WATER, READ_BYTES
 
@@ -49,6 +50,49 @@ def test_a_fast_reader_pauses_nobody() -> None:
     client = Server(app).connect()
     client.get()
     assert client.reply().body == PIECE * PIECES
+
+
+def test_a_fast_reader_holds_up_nobody_else() -> None:
+    written = 0
+    written_before: list[int] = []
+
+    async def app(exchange: Exchange) -> None:
+        nonlocal written
+        if exchange.target == b"/other":
+            written_before.append(written)
+            exchange.respond(200, PLAIN, b"")
+            return
+        exchange.start(200, PLAIN)
+        for _ in range(10 * WRITES_A_TURN):
+            await exchange.write(PIECE)
+            written += 1
+        exchange.finish()
+
+    server = Server(app)
+    fast, other = server.connect(), server.connect()
+    fast.transport.arrive(request("GET"))
+    other.transport.arrive(request("GET", "/other"))
+    server.run()
+    assert written_before
+    assert written_before[0] <= WRITES_A_TURN
+    assert len(fast.reply().body) == 10 * WRITES_A_TURN * len(PIECE)
+
+
+def test_an_error_that_the_transport_meets_while_writing_ends_the_producer() -> None:
+    written = 0
+
+    async def app(exchange: Exchange) -> None:
+        nonlocal written
+        exchange.start(200, PLAIN)
+        while written < 10 * WRITES_A_TURN:
+            if written == 5:  # as uvloop does it: this write fails, and the loop calls connection_lost later
+                client.transport.vanish()
+            written += 1
+            await exchange.write(PIECE)
+
+    client = Server(app).connect()
+    client.get()
+    assert 5 < written <= WRITES_A_TURN
 
 
 def test_a_whole_answer_of_any_size_is_left_to_the_transport() -> None:

@@ -75,6 +75,9 @@ class FakeTransport(asyncio.Transport):
             self._eof = True
             self._after_sending()
 
+    def can_write_eof(self) -> bool:
+        return True
+
     def close(self) -> None:
         if not self._closing:
             self._closing = True

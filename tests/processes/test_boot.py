@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from tests.processes.gate import Gate
 from tests.processes.proc import Death, children
 from tests.processes.tree import Tree
 
@@ -29,6 +30,33 @@ def test_a_start_up_hook_that_raises_ends_with_its_traceback_and_exit_code_3(tre
     tree.launch("fragile:app")
     assert tree.wait_exit() == 3
     assert 'raise RuntimeError("no database on purpose")' in tree.log.wait("worker 0 .* cannot boot").string
+
+
+GATED = """
+import socket
+
+from prefork import App
+
+app = App()
+
+
+@app.on_startup
+def start():
+    with socket.socket(socket.AF_UNIX) as end:
+        end.connect("gate")
+        end.recv(1)
+    raise RuntimeError("no database on purpose")
+"""
+
+
+def test_start_up_hooks_that_fail_one_after_the_other_do_not_go_on_for_ever(tree: Tree, gate: Gate) -> None:
+    tree.write("gated.py", GATED)
+    tree.launch("gated:app", workers=2)
+    visitors = [gate.wait_entered(), gate.wait_entered()]
+    visitors[0].release()
+    tree.log.wait("the worker of slot . died young; the next one starts in 0.1 s")
+    gate.close()
+    assert tree.wait_exit() == 3
 
 
 def test_an_import_that_ends_its_process_is_told_with_exit_code_3(tree: Tree) -> None:

@@ -115,6 +115,20 @@ def test_the_apps_own_log_moves_too(tree: Tree) -> None:
     repeat(lambda: tree.get("/"), until=lambda: path.exists() and "said by the app" in path.read_text())
 
 
+@pytest.mark.parametrize("preload", ["--preload", "--no-preload"])
+def test_an_app_that_sets_up_logging_for_itself_does_not_silence_the_server(tree: Tree, preload: str) -> None:
+    tree.write(
+        "silencer.py",
+        "import logging.config\n"
+        "logging.config.dictConfig({'version': 1, 'root': {'level': 'INFO'}})\n"  # disables all other loggers
+        "async def app(request):\n"
+        "    raise ValueError('boom')\n",
+    )
+    tree.start("silencer:app", preload, workers=1)
+    assert tree.get("/").status == 500
+    tree.log.wait("ValueError: boom")
+
+
 def repeat(act: Callable[[], object], until: Callable[[], bool]) -> None:
     """Act until the effect shows."""
     deadline = time.monotonic() + GUARD_SECONDS

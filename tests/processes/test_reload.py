@@ -114,6 +114,15 @@ def test_broken_code_keeps_the_old_generation_and_is_explained(tree: Tree) -> No
     assert tree.get("/who").text == "new"
 
 
+def test_a_target_that_was_gone_for_a_while_does_not_change_the_exit_code(tree: Tree) -> None:
+    tree.write("shop.py", version("old"))
+    tree.start("shop:app", *CALM)
+    tree.write("shop.py", "")
+    tree.send_signal(signal.SIGHUP)
+    tree.log.wait("reload failed: generation 1 keeps serving")
+    assert tree.stop() == 0
+
+
 def test_a_worker_respawns_from_the_old_code_after_a_failed_reload(tree: Tree) -> None:
     tree.write("shop.py", version("old"))
     tree.start("shop:app", *CALM)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from prefork.messages import (
     BootFailed,
+    Changed,
     Drain,
     EndOffloader,
     Fork,
@@ -22,6 +23,8 @@ from prefork.messages import (
     OffloaderForked,
     OffloaderGone,
     Ready,
+    ReloadFailed,
+    ReloadMended,
     ReopenLogs,
     Room,
     WantOffloader,
@@ -47,6 +50,9 @@ EVERY_MESSAGE: list[Message] = [
     OffloaderForked(7, 4243),
     OffloaderGone(7, None, out_of_memory=True, reason="resource temporarily unavailable"),
     Drain(hand_back=True, seconds=2.5),
+    Changed("a\udc80/shop.py", others=2),
+    ReloadFailed("Traceback\n  …\nNameError: name “x” is not defined"),
+    ReloadMended(),
     ReopenLogs(),
 ]
 

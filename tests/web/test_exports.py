@@ -8,15 +8,23 @@ import pytest
 import prefork
 from prefork import web
 from prefork.jobs import client, hooks, job, options
+from prefork.processes import become, server
 
-JOBS = {"Job": job, "Progress": job, "Offload": options, "offload": client} | dict.fromkeys(
-    ("on_offload_start", "on_offload_stop"), hooks
-)
+ELSEWHERE = {
+    "Job": job,
+    "Offload": options,
+    "Progress": job,
+    "Server": server,
+    "offload": client,
+    "on_offload_start": hooks,
+    "on_offload_stop": hooks,
+    "serve": become,
+}
 
 
-def test_every_export_is_the_one_of_the_framework_or_of_jobs() -> None:
+def test_every_export_is_the_one_of_the_framework_or_of_its_layer() -> None:
     for name in set(prefork.__all__) - {"__version__"}:
-        assert getattr(prefork, name) is getattr(JOBS.get(name, web), name)
+        assert getattr(prefork, name) is getattr(ELSEWHERE.get(name, web), name)
 
 
 def test_unknown_name_is_an_attribute_error() -> None:

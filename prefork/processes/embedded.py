@@ -1,0 +1,239 @@
+"""What runs between a Server's start and its stop: it accepts, serves, and leaves nothing behind on the loop."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from contextvars import copy_context
+from functools import partial
+from typing import Any, Final
+
+from prefork.apps.interface import as_application
+from prefork.apps.static import with_static
+from prefork.errors import UsageError
+from prefork.http.access import AccessLog
+from prefork.http.arrival import Arrivals
+from prefork.http.service import Service
+from prefork.jobs import sharing
+from prefork.settings import Settings
+from prefork.system.lines import LineFile
+from prefork.system.listeners import open_listeners
+from prefork.system.tls import Certificates
+from prefork.web import threads
+
+ACCEPT_BATCH: Final = 16  # connections taken per turn of the loop: others on it have their turn too
+END_SECONDS: Final = 2.0  # for handlers that were cancelled
+_GONE: Final = {errno.EAGAIN, errno.ECONNABORTED, errno.EINTR}  # accept(2): there is nothing there, or not any more
+
+_log = logging.getLogger("prefork.server")
+
+
+class Embedded:
+    """One run of a Server. Made on its loop; opens its sockets at once."""
+
+    def __init__(self, app: object, settings: Settings, offload: Settings | None) -> None:
+        """`offload`: the settings for a pool of offloaders, if they were chosen. Raises UsageError, BindError."""
+        self._loop = asyncio.get_running_loop()
+        self._settings = settings
+        try:
+            self._app = with_static(as_application(app, settings), settings)
+        except TypeError as error:
+            raise UsageError(f"Server({type(app).__qualname__}): {error}") from None
+        certificates = Certificates(settings) if settings.tls_cert else None
+        self._listeners = open_listeners(settings.bind, settings.backlog, False, "https" if certificates else "http")
+        try:
+            self._lines = LineFile(settings.access_log_file) if settings.access_log else None
+        except UsageError:
+            self._close_listeners()
+            raise
+        self.addresses = [listener.name for listener in self._listeners]
+        self._sharing = sharing.enter(offload)
+        self._threads = ThreadPoolExecutor(settings.threads, "prefork-handler")
+        self._context = copy_context()  # as it is where the server starts: what handlers see of it
+        self._context.run(threads.own.set, self._threads)
+        self._service = Service(self._app.__call__, settings, NoRecorder(), self._access_log())
+        self._service.create_task = partial(self._create_task)
+        self._arrivals = Arrivals(self._service, settings, certificates) if Arrivals.needed(settings) else None
+        self._requests: set[asyncio.Task[Any]] = set()
+        self._arriving: set[asyncio.Task[None]] = set()
+        self._resting: set[int] = set()  # listeners that are not polled, by index: there is no room, or no descriptor
+        self._changed = asyncio.Event()  # something ended that `stop` may wait for
+        self._timer = self._loop.call_later(self._service.sweep_seconds, self._tick)
+
+    def _access_log(self) -> AccessLog | None:
+        if self._lines is None:
+            return None
+        json = self._settings.log_format == "json"
+        return AccessLog(self._lines.add, {"role": "server", "pid": os.getpid()} if json else f"server [{os.getpid()}]")
+
+    async def start(self) -> None:
+        """Run the app's start-up, then accept. Raises what it raises; nothing is left open then."""
+        async with AsyncExitStack() as failing:
+            failing.push_async_callback(self._release)
+            await self._in_context(self._app.startup())
+            failing.pop_all()
+        for index in range(len(self._listeners)):
+            self._poll(index)
+
+    async def stop(self) -> None:
+        """See Server.stop."""
+        self._stop_accepting()
+        self._service.on_empty = self._changed.set
+        self._service.drain(None)
+        if self._arrivals is not None:
+            self._arrivals.stop()
+        async with AsyncExitStack() as leaving:  # each of them whatever becomes of the one before; the last comes first
+            leaving.push_async_callback(self._release)
+            leaving.push_async_callback(self._shut_down)
+            leaving.push_async_callback(self._cut)
+            await self._wait(self._settings.drain_seconds, jobs=True)
+
+    # -- connections
+
+    def _poll(self, index: int) -> None:
+        self._resting.discard(index)
+        self._loop.add_reader(self._listeners[index].socket, self._accept, index)
+
+    def _rest(self, index: int) -> None:
+        """Do not poll it until the next tick."""
+        self._resting.add(index)
+        self._loop.remove_reader(self._listeners[index].socket)
+
+    def _accept(self, index: int) -> None:
+        for _ in range(ACCEPT_BATCH):
+            if len(self._service.connections) + len(self._arriving) >= self._settings.max_connections:
+                self._rest(index)
+                return
+            if not self._accept_one(index):
+                return
+
+    def _accept_one(self, index: int) -> bool:
+        """Returns whether there was one."""
+        try:
+            end, _ = self._listeners[index].socket.accept()
+        except OSError as error:
+            if error.errno not in _GONE:  # no descriptor is left, or no memory: asking again at once would be in vain
+                _log.warning("cannot accept on %s: %s", self.addresses[index], error.strerror)
+                self._rest(index)
+            return False
+        task = self._loop.create_task(self._connect(end, index), context=self._context)
+        self._arriving.add(task)
+        task.add_done_callback(self._arrived)
+        return True
+
+    async def _connect(self, end: socket.socket, index: int) -> None:
+        try:
+            if self._arrivals is None:
+                await self._loop.connect_accepted_socket(lambda: self._service.connection(index), end)
+            else:
+                await self._arrivals.receive(end, index)
+        except OSError as error:
+            end.close()
+            _log.debug("a connection was gone before it was opened: %s", error)
+
+    def _arrived(self, task: "asyncio.Task[None]") -> None:
+        self._arriving.discard(task)
+        self._changed.set()
+
+    def _stop_accepting(self) -> None:
+        """Take what the kernel holds for us, then listen no more."""
+        for index, listener in enumerate(self._listeners):
+            self._rest(index)
+            listener.unlink()
+            with contextlib.suppress(OSError):  # a sandbox may forbid it
+                listener.refuse()
+            while self._accept_one(index):
+                pass
+            listener.close()
+
+    def _tick(self) -> None:
+        self._timer = self._loop.call_later(self._service.sweep_seconds, self._tick)
+        self._service.sweep()
+        if self._arrivals is not None:
+            self._arrivals.tick(self._loop.time())
+        if self._lines is not None:
+            self._lines.flush()
+        if not self._service.draining:
+            for index in list(self._resting):
+                self._poll(index)
+
+    # -- requests
+
+    def _create_task(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = self._loop.create_task(work, name="request", context=self._context.copy())
+        self._requests.add(task)
+        task.add_done_callback(self._answered)
+        return task
+
+    def _answered(self, task: "asyncio.Task[Any]") -> None:
+        self._requests.discard(task)
+        self._changed.set()
+
+    async def _in_context(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a hook of the app where it finds this server's threads."""
+        await self._loop.create_task(work, context=self._context.copy())
+
+    # -- leaving
+
+    async def _wait(self, seconds: float, jobs: bool) -> bool:
+        """Wait until no request is in progress, nor, with `jobs`, what requests have started with `offload.start`.
+        False when it takes longer than that."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._busy(jobs):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _busy(self, jobs: bool) -> bool:
+        pool = self._sharing.pool if jobs else None
+        if pool is not None and pool.jobs:
+            pool.on_empty = self._changed.set
+            return True
+        return bool(self._service.connections or self._arriving or self._requests)
+
+    async def _cut(self) -> None:
+        """End what is left. Its handlers are cancelled."""
+        self._service.cut()
+        for task in (*self._requests, *self._arriving):
+            task.cancel()
+        if not await self._wait(END_SECONDS, jobs=False):
+            _log.warning("%d handlers go on although they were cancelled", len(self._requests))
+
+    async def _shut_down(self) -> None:
+        await self._in_context(self._app.shutdown())
+
+    async def _release(self) -> None:
+        """Close whatever is open."""
+        self._timer.cancel()
+        self._close_listeners()
+        # A handler whose client has left may still run in a thread: nobody waits for it.
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._lines is not None:
+            self._lines.close(END_SECONDS)
+        await sharing.leave(self._sharing)
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.unlink()
+            listener.close()
+
+
+class NoRecorder:
+    """Nobody looks after a crash of this process: its requests are recorded nowhere."""
+
+    def opened(self) -> int:
+        return 0
+
+    def closed(self, index: int) -> None: ...
+
+    def began(self, index: int, now: float, head: bytes) -> None: ...
+
+    def ended(self, index: int) -> None: ...

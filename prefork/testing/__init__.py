@@ -1,0 +1,1 @@
+"""What tests of apps use: pytest fixtures, and the servers behind them."""
