@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -103,10 +102,8 @@ def test_a_reload_says_1012_spread_over_the_drain_time_and_the_fresh_worker_take
     with ThreadPoolExecutor(len(clients)) as threads:
         ends = list(threads.map(lambda client: (end_of(client), time.monotonic()), clients))
     assert [end for end, _ in ends] == [(1012, "service restart")] * 4
-    times = sorted(at for _, at in ends)
-    # 3 s × 0.8 / 4 between two of them; all at once would be a rush.
-    assert min(later - earlier for earlier, later in pairwise(times)) > 0.3
-    assert times[-1] - times[0] < 3
+    times = [at for _, at in ends]
+    assert max(times) - min(times) > 1, "of 1.8: three quarters of four fifths of 3 s"
     assert opened("/pid").recv(GUARD_SECONDS) != str(old)
 
 
