@@ -99,6 +99,6 @@ class AsgiApplication:
             "raw_path": raw_path,
             "query_string": query,
             "headers": exchange.fields,
-            "state": self._state.copy(),
+            "state": self._state.copy() if self._state else {},
             "extensions": extensions,
         }

@@ -29,11 +29,12 @@ class Stage(Enum):
     HEAD = auto()  # http.response.start, or hints before it
     FIRST_BODY = auto()  # nothing is written yet: the head waits for the first piece
     BODY = auto()
+    FILE = auto()  # nothing: a file is on its way, and what came between would be taken for part of it
     TRAILERS = auto()
     OVER = auto()
 
 
-_HEAD, _FIRST_BODY, _BODY, _TRAILERS, _OVER = Stage  # module names: an enum's attributes cost a call each
+_HEAD, _FIRST_BODY, _BODY, _FILE, _TRAILERS, _OVER = Stage  # module names: an enum's attributes cost a call each
 
 
 class HttpCycle:
@@ -69,28 +70,26 @@ class HttpCycle:
 
     async def receive(self) -> Message:
         """The next piece of the body; after the last one `http.disconnect`, once the client has left or has its
-        answer."""
+        answer. Several tasks may receive at once."""
         exchange = self._exchange
-        if self._body_read:
-            await self._wait_for_the_end()
-            return {"type": "http.disconnect"}
-        if not exchange.has_body:
-            self._body_read = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        try:
-            piece = await exchange.read()
-        except (RequestError, Disconnected) as error:
-            self._body_read = self.broken_off = True
-            if isinstance(error, RequestError):
-                exchange.fail(error)
-                self._stage = _OVER
-            return {"type": "http.disconnect"}
-        self._body_read = not piece or exchange.body_read
-        return {"type": "http.request", "body": piece, "more_body": not self._body_read}
+        if not self._body_read and self._stage is not _OVER:
+            if not exchange.has_body:
+                self._body_read = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            try:
+                piece = await exchange.read()
+            except (RequestError, Disconnected) as error:
+                self._break_off(error)
+                return {"type": "http.disconnect"}
+            if not self._body_read:  # else another task has had the last piece
+                self._body_read = not piece or exchange.body_read
+                return {"type": "http.request", "body": piece, "more_body": not self._body_read}
+        await self._wait_for_the_end()
+        return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
         """Raises ResponseError for misuse; Disconnected (an OSError) once the client has left."""
-        stage, kind = self._stage, message["type"]
+        stage, kind = self._stage, message.get("type")
         try:
             if stage is _HEAD and kind == START:
                 self._start(message)
@@ -107,8 +106,18 @@ class HttpCycle:
         except Disconnected:
             self.broken_off = True
             raise
-        except (ResponseError, TypeError, ValueError, KeyError) as error:
+        except (ResponseError, TypeError, ValueError, KeyError, AttributeError) as error:
             self._misused(kind, error)
+
+    def _break_off(self, error: RequestError | Disconnected) -> None:
+        """The body breaks a rule, or no more of it will come."""
+        self._body_read = True
+        if self._stage is _OVER:
+            return  # the app has answered without it
+        self.broken_off = True
+        if isinstance(error, RequestError):
+            self._exchange.fail(error)
+            self._stage = _OVER
 
     def refuse_to_end(self) -> None:
         """The app has returned without a whole response. Raises ResponseError, or Disconnected if nobody misses it."""
@@ -117,17 +126,18 @@ class HttpCycle:
         missing = {_HEAD: START, _FIRST_BODY: BODY, _BODY: f"the last {BODY}", _TRAILERS: f"the last {TRAILERS}"}
         raise ResponseError(f"the ASGI app returned without sending {missing.get(self._stage, 'a response')}")
 
-    def _misused(self, kind: str, error: Exception) -> NoReturn:
+    def _misused(self, kind: object, error: Exception) -> NoReturn:
         """What the app did is against a rule: it may answer anew if nothing is written yet."""
         if self._exchange.started:
             self._exchange.abort()
+            self._wake()
         else:
             self._stage = _HEAD
         if isinstance(error, ResponseError):
             raise error
         if isinstance(error, KeyError):
             raise ResponseError(f"{kind} needs the key {error}") from error
-        if isinstance(error, TypeError):  # maybe from within the server, which tells less than this does
+        if isinstance(error, TypeError | AttributeError):  # maybe from within the server, which tells less than this
             try:
                 _fields(getattr(self, "_fields", ()))
             except (TypeError, ValueError) as plainer:
@@ -136,14 +146,14 @@ class HttpCycle:
 
     def _start(self, message: Message) -> None:
         status, fields = message["status"], message.get("headers", ())
-        if type(status) is not int:
+        if not isinstance(status, int):
             raise TypeError(f"status is an int, not {type(status).__qualname__}")
-        self._status = status
+        self._status = int(status)  # frameworks pass on HTTPStatus
         self._fields = fields if type(fields) is list else _fields(fields)
         self._wants_trailers = message.get("trailers", False)
         self._stage = _FIRST_BODY
 
-    async def _continue(self, stage: Stage, kind: str, message: Message) -> None:
+    async def _continue(self, stage: Stage, kind: object, message: Message) -> None:
         """Everything but the start of a response and a body that comes whole."""
         if stage in (_FIRST_BODY, _BODY) and kind in (BODY, ZEROCOPYSEND, PATHSEND):
             more = bool(message.get("more_body"))
@@ -170,7 +180,7 @@ class HttpCycle:
                 raise Disconnected("the client left")
             raise ResponseError(f"{kind} was sent after the response was complete")
         else:
-            expected = {_HEAD: START, _TRAILERS: TRAILERS}.get(stage, BODY)
+            expected = {_HEAD: START, _TRAILERS: TRAILERS, _FILE: "the end of a file"}.get(stage, BODY)
             raise ResponseError(f"{kind} was sent where {expected} is expected")
 
     def _begin(self, length: int | None = None) -> None:
@@ -191,25 +201,39 @@ class HttpCycle:
         """A whole file by its path, as the only body of the response."""
         if self._stage is not _FIRST_BODY:
             raise ResponseError(f"{PATHSEND} was sent within a body")
-        file = await asyncio.to_thread(_open, os.fspath(message["path"]))
+        path = os.fspath(message["path"])
+        self._stage = _FILE
+        try:
+            file = await asyncio.to_thread(_open, path)
+        finally:
+            self._stage = _FIRST_BODY
         with file:
             size = os.fstat(file.fileno()).st_size
             self._begin(size)
-            await self._exchange.send_file(file, 0, size)
+            await self._send_file(file, 0, size)
 
     async def _send_descriptor(self, message: Message, more: bool) -> None:
-        """Part of an open file; the app keeps it."""
-        source = message["file"]
+        """Part of an open file; the app keeps it. Without an offset its position moves on, as sendfile(2) has it."""
+        source, asked, count = message["file"], message.get("offset"), message.get("count")
+        if min(asked or 0, count or 0) < 0:
+            raise ValueError("offset and count are not negative")
         descriptor = os.dup(source if isinstance(source, int) else source.fileno())
         with FileIO(descriptor) as file:
-            offset, count = message.get("offset"), message.get("count")
-            if offset is None:
-                offset = file.tell()
+            offset = file.tell() if asked is None else asked
             if count is None:
                 count = max(0, os.fstat(descriptor).st_size - offset)
             # A body that this is all of needs no chunks, which sendfile(2) could not write around.
             self._begin(None if more or self._wants_trailers else count)
+            await self._send_file(file, offset, count)
+            if asked is None:
+                file.seek(offset + count)
+
+    async def _send_file(self, file: BinaryIO, offset: int, count: int) -> None:
+        self._stage = _FILE
+        try:
             await self._exchange.send_file(file, offset, count)
+        finally:
+            self._stage = _BODY
 
     async def _wait_for_the_end(self) -> None:
         if not self._exchange.finished and not self._exchange.client_left:

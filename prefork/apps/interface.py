@@ -50,7 +50,7 @@ def interface_of(found: Any) -> Interface:
 def _parameters(function: Any) -> tuple[int, int | None]:
     """How many positional arguments a callable needs, and how many it takes (None: any number)."""
     try:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = _signature(function).parameters.values()
     except ValueError:  # one of C, which does not tell
         return 0, None
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -58,10 +58,17 @@ def _parameters(function: Any) -> tuple[int, int | None]:
     return sum(p.default is p.empty for p in positional), None if any_number else len(positional)
 
 
+def _signature(function: Any) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except TypeError:  # `__call__` is among its slots, as with Sentry's middleware, and inspect looks at the class
+        return inspect.signature(function.__call__)
+
+
 def takes(function: Any, count: int) -> bool:
     """Whether a callable can be called with `count` positional arguments; true if it does not tell."""
     try:
-        inspect.signature(function).bind(*range(count))
+        _signature(function).bind(*range(count))
     except TypeError:
         return False
     except ValueError:

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 CROWD: Final = 8  # threads; more that compute only keep the event loop waiting
 SWITCH_SECONDS: Final = 0.001  # a thread's turn when others wait (sys.setswitchinterval); Python's own 5 ms are long
+NAP_SECONDS: Final = 0.01  # until a thread that found a crowd looks again; by then it is known who computes
 QUIET_SECONDS: Final = 10.0  # between two lines that say the system has no thread for us
 
 _log = logging.getLogger("prefork.app")
@@ -38,9 +39,11 @@ class Runner(Thread):
 
     def run(self) -> None:
         pool, waiting = self._pool, self._pool.waiting
+        napped_at: float | None = None  # CPU seconds of this process; None: we were called
         while True:
-            pool.calling = False  # before looking: who adds work after that calls again
-            crowded = pool.crowded()  # then those who work will look, each before it becomes idle
+            if napped_at is None:
+                pool.calling = False  # before looking: who adds work after that calls again
+            crowded = pool.crowded(napped_at)  # then those who work will look, each before it becomes idle
             while waiting and not crowded:
                 try:
                     self.work = waiting.popleft()
@@ -55,8 +58,30 @@ class Runner(Thread):
             pool.idle.append(self)
             if pool.closed or (waiting and not pool.calling and not crowded):
                 pool.call_one()  # something came while we looked away; it may be we who are called
-            self._bell.acquire()
+            napped_at = self._rest(nap=crowded and bool(waiting) and not pool.watched)
         pool.ended()
+
+    def _rest(self, nap: bool) -> float | None:
+        """Sleep until called. `nap`: look again soon, for whoever is at work may block for long, and maybe it was not
+        they who computed, but the event loop or the garbage collector. Returns the CPU seconds at which it lay down, if
+        nobody called.
+        """
+        pool = self._pool
+        if not nap:
+            self._bell.acquire()
+            return None
+        pool.watched = True
+        napped_at = process_time()
+        called = self._bell.acquire(timeout=NAP_SECONDS)
+        pool.watched = False
+        if called:
+            return None
+        try:
+            pool.idle.remove(self)
+        except ValueError:  # somebody is about to call
+            self._bell.acquire()
+            return None
+        return napped_at
 
 
 class Threads:
@@ -70,6 +95,7 @@ class Threads:
     Threads that compute share one interpreter lock with the event loop, which has to wait for its turn behind all of
     them. So beyond CROWD threads, one that was called lies down again if the process has computed while it waited for
     the lock: pieces that wait for something else may be as many as there are threads, pieces that compute may not.
+    While work waits, one of those that lay down looks again now and then.
 
     `submit` and `close` belong to the loop. Each operation on `waiting` and `idle` is atomic, and both sides look again
     after they have shown themselves, so that no lock is needed.
@@ -89,6 +115,7 @@ class Threads:
         self.idle: list[Runner] = []
         self.calling = False  # a thread was called, and has not looked for work yet
         self._called_at = 0.0  # CPU seconds of this process
+        self.watched = False  # a thread that found a crowd naps, and will look again by itself
         self.closed = False
 
     @property
@@ -130,11 +157,11 @@ class Threads:
             runner.call()
             return
 
-    def crowded(self) -> bool:
-        """Asked by a thread that was called: whether it is better not to work."""
+    def crowded(self, since: float | None) -> bool:
+        """Whether it is better not to work, for a thread that lay down then (CPU seconds) or, if None, was called."""
         if self.closed or len(self._runners) - len(self.idle) <= CROWD:
             return False
-        return process_time() - self._called_at >= CROWD * SWITCH_SECONDS
+        return process_time() - (self._called_at if since is None else since) >= CROWD * SWITCH_SECONDS
 
     def _start_one(self) -> bool:
         with self._starting:

@@ -26,6 +26,7 @@ class BodyStream(io.RawIOBase):
 
     def __init__(self, exchange: Exchange) -> None:
         super().__init__()
+        self.most = exchange.body.most if exchange.body is not None else 0  # bytes; more than that is an error
         self.refusal: RequestError | None = None  # why the body was not read to its end
         self._exchange = exchange
         self._loop = asyncio.get_running_loop()
@@ -42,7 +43,7 @@ class BodyStream(io.RawIOBase):
 
     def buffered(self) -> BinaryIO:
         """It, with `read`, `readline`, `readlines` and iteration."""
-        return cast(BinaryIO, io.BufferedReader(self, BUFFER_BYTES))
+        return cast(BinaryIO, _Buffered(self, BUFFER_BYTES))
 
     # -- in the app's thread
 
@@ -124,3 +125,12 @@ class BodyStream(io.RawIOBase):
     def _tell(self) -> None:
         if self._news.locked():
             self._news.release()
+
+
+class _Buffered(io.BufferedReader):
+    """What is asked for is allocated before it is read. Some ask for all there is by a huge number."""
+
+    raw: BodyStream
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(-1 if size is None or size > self.raw.most else size)

@@ -8,7 +8,7 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Final
 
 from prefork.errors import RequestError, UsageError
@@ -23,6 +23,9 @@ from prefork.system.seldom import Seldom
 from prefork.system.tls import Certificates
 
 LOOK_SECONDS: Final = 1.0  # between two looks at the certificates' files; a change is taken when two looks agree
+# How long a handshake counts as one in progress. Who stalls after a byte must not hold up all the others for as long as
+# a handshake may take.
+TURN_SECONDS: Final = 1.0
 # How long a transport may take to write what it has, and then to see the client close its side. A SecureConnection ends
 # the second earlier; this is for the protocols that take over from one.
 SHUTDOWN_SECONDS: Final = 600.0
@@ -51,6 +54,7 @@ class Arrivals:
         self._tell_bad_header = Seldom(_log, logging.WARNING)
         self._limits: set[asyncio.Timeout] = set()  # of clients that have not said what they have to
         self._look_at = 0.0
+        self._fault = ""  # of the certificates' files, as it was told
         self._renewal: asyncio.Task[None] | None = None
         if certificates is not None:
             self._report(certificates.renew)  # the mold may have read them long ago
@@ -124,7 +128,10 @@ class Arrivals:
             await self._refuse(end, listener, RequestError(400, "this port speaks TLS: use https://"), peer)
             return
         waited = self._loop.time() - began
-        async with self._turns:
+        await self._turns.acquire()
+        with ExitStack() as turn:
+            turn.callback(self._turns.release)
+            turn.callback(self._loop.call_later(TURN_SECONDS, turn.close).cancel)
             connection = SecureConnection(self._service, listener, peer)
             try:
                 await self._loop.connect_accepted_socket(
@@ -157,9 +164,12 @@ class Arrivals:
     def _report(self, renew: Callable[[], bool]) -> None:
         try:
             if renew():
+                self._fault = ""
                 _log.log(self._news_level, "the TLS certificates were read anew")
         except UsageError as error:
-            _log.log(self._fault_level, "the new TLS certificates are no good, the old ones stay in use: %s", error)
+            if str(error) != self._fault:
+                self._fault = str(error)
+                _log.log(self._fault_level, "the new TLS certificates are no good, the old ones stay in use: %s", error)
 
     # -- both
 
@@ -167,7 +177,8 @@ class Arrivals:
         """The server stops: clients that have not said what they have to must be quick."""
         soon = self._loop.time() + FIRST_REQUEST_SECONDS
         for limit in self._limits:
-            limit.reschedule(min(limit.when() or soon, soon))
+            if not limit.expired():
+                limit.reschedule(min(limit.when() or soon, soon))
 
     @asynccontextmanager
     async def _within(self, seconds: float) -> AsyncIterator[None]:

@@ -27,7 +27,7 @@ PIPELINED_REQUESTS: Final = 16  # waiting behind the one in progress; past it th
 READ_AHEAD_BYTES: Final = 64 * 1024  # the same bound for requests that are large
 DRAIN_BYTES: Final = 64 * 1024  # of a body the app did not read; more is not worth keeping a connection for
 LINGER_SECONDS: Final = 5.0  # how long a refused client may take to read why (nginx: lingering_timeout)
-FIRST_REQUEST_SECONDS: Final = 1.0  # a stopping worker waits this long for the first request of a new connection
+FIRST_REQUEST_SECONDS: Final = 1.0  # a worker that leaves waits this long for what may be on its way to it
 LEADING_BLANKS: Final = 16  # bytes of empty lines before a request (RFC 9112, 2.2 asks for one line)
 
 
@@ -169,16 +169,14 @@ class Connection(Outgoing):
         exchange, task = self._exchange, self._task
         in_progress = self.phase is _EXCHANGE
         self.phase = _CLOSED
-        self._forget_exchange()
         self._buffer = b""
         self.lose()
         if exchange is not None and in_progress:
             exchange.finished = True
             self.service.ended(self, exchange)
-            if exchange.body is not None:
-                exchange.body.break_off(Disconnected("the client left"))
             if task is not None:
                 self._cancel(task, exchange)
+        self._forget_exchange()
         self.service.closed(self)
 
     def _cancel(self, task: asyncio.Task[None], exchange: Exchange) -> None:
@@ -336,7 +334,8 @@ class Connection(Outgoing):
             return
         self.phase = _HEAD
         if self._buffer:
-            self._next_request()
+            # We are within the task of the request that was just answered: what it has set is not for the next one.
+            service.context.copy().run(self._next_request)
         elif self._eof or service.draining or not self._reading:
             self._rest()
         else:
@@ -348,7 +347,9 @@ class Connection(Outgoing):
         if body is None or body.complete:
             return True
         self.flush()
-        if exchange.keep_alive and self.may_drain(exchange):
+        drains = exchange.keep_alive and self.may_drain(exchange)
+        body.break_off(Disconnected("the response is complete"))  # half a body is none, for whoever still reads
+        if drains:
             self.phase = _DRAINING
             self.deadline = self.loop.time() + self.service.body_seconds
             self._resume_reading()
@@ -377,9 +378,7 @@ class Connection(Outgoing):
         return body.framing.left <= DRAIN_BYTES
 
     def _drained_body(self, body: IncomingBody) -> None:
-        if body.broken:
-            self._linger()
-        elif body.framing.done:
+        if body.framing.done:
             self._exchange = None
             self.phase = _HEAD
             if self._buffer:
@@ -501,7 +500,7 @@ class Connection(Outgoing):
         if self.phase is not _HEAD or self._buffer or not service.draining:
             return
         if self.stays or service.hand_back is None:
-            if self.fresh:  # its first request is probably on the way
+            if self.fresh or not service.closing:  # its next request may be on the way
                 self.deadline = min(self.deadline, self.loop.time() + FIRST_REQUEST_SECONDS)
             else:
                 self._close()
@@ -532,6 +531,8 @@ class Connection(Outgoing):
         self._transport.close()
 
     def _forget_exchange(self) -> None:
+        if self._exchange is not None and self._exchange.body is not None:
+            self._exchange.body.break_off(Disconnected("the connection is gone"))  # for whoever still reads
         self._exchange = None
         self._task = None
 

@@ -213,9 +213,11 @@ class Exchange(RequestHead):
         """
         self._require_fresh()
         begun, declared, wants_close = self._begin_head(status, fields)
+        self._silent = bodiless(self.method, status)
         if length is None:
             length = declared
-        self._silent = bodiless(self.method, status)
+        elif declared is not None and declared != length and not self._silent:
+            raise ResponseError(f"content-length says {declared}, the body has {length} bytes")
         self._chunked = length is None and self.http_minor == 1 and not self._silent
         self._left = length
         if length is None and not self._chunked and not self._silent:
@@ -252,13 +254,18 @@ class Exchange(RequestHead):
         await self.connection.drained()
 
     async def send_file(self, file: BinaryIO, offset: int, count: int) -> None:
-        """Write `count` bytes of a file by sendfile(2), in a chunked body as one chunk. Raises Disconnected."""
+        """Write `count` bytes of a file by sendfile(2), in a chunked body as one chunk. What it raises has cut the
+        connection: Disconnected; OSError when the file cannot be read, ResponseError when it ends early."""
         self._require_open(count)
         if self._silent or not count:
             return
         if self._chunked:
             self.connection.write(b"%x\r\n" % count)
-        sent = await send_file(self.connection, file, offset, count)
+        try:
+            sent = await send_file(self.connection, file, offset, count)
+        except BaseException:  # cancelled too: nothing else may follow half of what was announced
+            self.abort()
+            raise
         self.bytes_sent += sent
         if sent < count:
             self.abort()

@@ -45,7 +45,7 @@ def believing(
         parse_head(raw, exchange)
         exchange.peer = peer = exchange.connection.peer
         lower = raw.lower()
-        if (b"\nx-forwarded-" in lower or b"\nforwarded:" in lower) and trust.has(peer.client):
+        if (b"\nx-forwarded-" in lower or b"\nforwarded:" in lower) and peer.known and trust.has(peer.client):
             _apply(exchange, trust)
 
     return parse

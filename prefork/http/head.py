@@ -30,13 +30,32 @@ _NEVER_IN_A_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+;=]*|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?[ \t]*")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
 # To llhttp Proxy-Connection means what Connection does: after its `close` the parser takes no other message.
-_FRAMING_FIELD = re.compile(rb"\n(?:host|(?:proxy-)?connection|content-length|transfer-encoding|expect|te):")
+# What browsers send, `Connection: keep-alive`, says nothing new.
+_FRAMING_FIELD = re.compile(
+    rb"\n(?:host:|connection:(?! keep-alive\r)|content-length:|transfer-encoding:|expect:|te:|proxy-connection:)"
+)
 _FRAMING_FIELDS = re.compile(
     rb"\n(?:host:[ \t]*([^\r]*)|((?:proxy-)?connection|content-length|transfer-encoding|expect|te):)"
 )
 _METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
-_KNOWN_FIELDS: Final[dict[bytes, tuple[bytes, bytes]]] = {}
 _NO_CALLBACKS = object()  # llhttp checks; the lines it has checked can be split by anyone
+
+
+class _KnownFields(dict[bytes, tuple[bytes, bytes]]):
+    """Name and value by line. Clients send most lines again and again."""
+
+    def __missing__(self, line: bytes) -> tuple[bytes, bytes]:
+        """Split a line, which llhttp has checked."""
+        name, _, value = line.partition(b":")
+        field = name.lower(), value.strip()
+        if len(line) <= KNOWN_FIELD_BYTES:
+            if len(self) >= KNOWN_FIELDS:
+                self.clear()
+            self[line] = field
+        return field
+
+
+_field_of = _KnownFields().__getitem__
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +100,7 @@ class RequestHead:
         """The header fields in the order sent, names in lower case. Split when first asked for."""
         if self._fields is None:
             lines = self._raw.split(b"\r\n")[1:-2]
-            self._fields = [_KNOWN_FIELDS.get(line) or _split_field(line) for line in lines]
+            self._fields = [*map(_field_of, lines)]
         return self._fields
 
     def values(self, name: bytes) -> list[bytes]:
@@ -90,17 +109,6 @@ class RequestHead:
 
     def replace_fields(self, fields: list[tuple[bytes, bytes]]) -> None:
         self._fields = fields
-
-
-def _split_field(line: bytes) -> tuple[bytes, bytes]:
-    """Name and value of a line that llhttp has checked. Clients send most lines again and again."""
-    name, _, value = line.partition(b":")
-    field = name.lower(), value.strip()
-    if len(line) <= KNOWN_FIELD_BYTES:
-        if len(_KNOWN_FIELDS) >= KNOWN_FIELDS:
-            _KNOWN_FIELDS.clear()
-        _KNOWN_FIELDS[line] = field
-    return field
 
 
 class HeadParser:

@@ -14,9 +14,9 @@ BUFFERED_BYTES: Final = 64 * 1024  # waiting for the app; past it the socket is 
 
 
 class IncomingBody:
-    """Pieces that have arrived and were not read yet, and the reader that waits for more."""
+    """Pieces that have arrived and were not read yet, and the readers that wait for more."""
 
-    __slots__ = ("_buffered", "_connection", "_error", "_pieces", "_received", "_waiter", "framing", "most")
+    __slots__ = ("_buffered", "_connection", "_error", "_pieces", "_received", "_waiters", "framing", "most")
 
     def __init__(self, connection: "Connection", framing: Framing, most: int) -> None:
         self.framing = framing
@@ -26,7 +26,7 @@ class IncomingBody:
         self._buffered = 0
         self._received = 0
         self._error: RequestError | Disconnected | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []  # several: an app may listen for the client's end meanwhile
 
     @property
     def complete(self) -> bool:
@@ -50,7 +50,7 @@ class IncomingBody:
     @property
     def awaited(self) -> bool:
         """Whether the app waits for bytes that only the client can send."""
-        return self._waiter is not None
+        return bool(self._waiters)
 
     def put(self, piece: bytes) -> None:
         """Bytes have arrived (maybe none, when only the framing moved on)."""
@@ -86,20 +86,22 @@ class IncomingBody:
                 break
             if self.framing.done:
                 return b""
-            self._waiter = self._connection.loop.create_future()
+            waiter = self._connection.loop.create_future()
+            self._waiters.append(waiter)
             self._connection.body_awaited()
             try:
-                await self._waiter
+                await waiter
             finally:
-                self._waiter = None
+                self._waiters.remove(waiter)
         piece = self._pieces.popleft()
         self._buffered -= len(piece)
         self._connection.body_read()
         return piece
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _too_large(self) -> RequestError:
         return RequestError(413, f"the request body is longer than {self.most} bytes")

@@ -16,6 +16,11 @@ class Peer:
     scheme: str = "http"
     tls: Tls | None = None
 
+    @property
+    def known(self) -> bool:
+        """Whether it is known who is there: a client on TCP that has reset its connection has no address any more."""
+        return self.client is not None or self.server is None
+
 
 def peer_of(transport: asyncio.BaseTransport) -> Peer:
     """What a transport knows of its peer."""

@@ -3,9 +3,11 @@
 import array
 import asyncio
 import fcntl
+import socket
+import sys
 import termios
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from prefork.http.connection import LINGER_SECONDS, Connection, Phase
 from prefork.http.peer import Peer, peer_of
@@ -13,10 +15,12 @@ from prefork.http.peer import Peer, peer_of
 if TYPE_CHECKING:
     from prefork.http.service import Service
 
+_BYTES_ACKED: Final = slice(120, 128)  # tcpi_bytes_acked in struct tcp_info (linux/tcp.h), an unsigned number
+
 
 class ResidentConnection(Connection):
     """One that cannot be given to another worker. When this one drains, the answer in progress says that it is the
-    last, and an idle connection is closed."""
+    last, and an idle connection is closed, unless it asks once more within a second."""
 
     __slots__ = ()
     stays = True
@@ -40,12 +44,13 @@ class ResidentConnection(Connection):
 class SecureConnection(ResidentConnection):
     """One in TLS. It has no half-close: a client that says it will send no more is gone."""
 
-    __slots__ = ("_had_all",)
+    __slots__ = ("_progress",)
     encrypted = True
 
     def __init__(self, service: "Service", listener: int = 0, peer: Peer | None = None) -> None:
         super().__init__(service, listener, peer)
-        self._had_all = False  # the client, of what we wrote before we closed, when we last looked
+        # Of the client with what we wrote before we closed, when we last looked.
+        self._progress: tuple[int, int] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -79,14 +84,24 @@ class SecureConnection(ResidentConnection):
         end = self._transport.get_extra_info("socket")
         if end is None or end.fileno() < 0:
             return  # it is closed, and we are about to hear of it
-        had_all = _unsent_bytes(end.fileno()) == 0  # a client that takes nothing is the kernel's to end
-        if had_all and self._had_all:  # twice: between two looks the transport hands on what it still had
+        before, now = self._progress, _progress(end)
+        self._progress = now
+        # Between two looks the transport hands on what it still had, if the kernel has room: without progress there is
+        # no more. A client that takes nothing is the kernel's to end.
+        if now == before and now[0] == 0:
             self._transport.abort()
-        self._had_all = had_all
+
+    def cut(self) -> None:
+        """End now; a handler in progress is cancelled. A close would wait for the client."""
+        self._transport.abort()
 
 
-def _unsent_bytes(descriptor: int) -> int:
-    """What the kernel has from us and the client has not acknowledged (SIOCOUTQ, tcp(7))."""
-    count = array.array("i", [0])
-    fcntl.ioctl(descriptor, termios.TIOCOUTQ, count)
-    return count[0]
+def _progress(end: Any) -> tuple[int, int]:
+    """What the kernel has from us and the client has not acknowledged (SIOCOUTQ, tcp(7)), and, on TCP, what it has.
+    Both in bytes."""
+    waiting = array.array("i", [0])
+    fcntl.ioctl(end.fileno(), termios.TIOCOUTQ, waiting)
+    if end.family == socket.AF_UNIX:
+        return waiting[0], 0
+    found = end.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.stop)
+    return waiting[0], int.from_bytes(found[_BYTES_ACKED], sys.byteorder)

@@ -1,6 +1,7 @@
 """Send part of a file over a connection without copying it through Python (sendfile(2))."""
 
 import asyncio
+import errno
 import os
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -11,9 +12,11 @@ if TYPE_CHECKING:
 
 PIECE_BYTES: Final = 256 * 1024  # a call may wait for the disk; a piece is what the loop may wait for
 
+_UNREACHABLE: Final = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN)
+
 
 async def send_file(connection: "Connection", file: BinaryIO, offset: int, count: int) -> int:
-    """Send `count` bytes from `offset`. Returns how many the file had. Raises Disconnected.
+    """Send `count` bytes from `offset`. Returns how many the file had. Raises Disconnected; OSError for the file.
 
     uvloop has no sendfile, so we write to the socket beside its transport, once the transport has nothing left to
     write. The descriptor is a duplicate: the transport may close its own while we wait. What is to be encrypted has to
@@ -34,7 +37,9 @@ async def send_file(connection: "Connection", file: BinaryIO, offset: int, count
                 await _writable(connection, out)
                 continue
             except OSError as error:
-                raise Disconnected(f"the client left: {error.strerror}") from None
+                if isinstance(error, ConnectionError | TimeoutError) or error.errno in _UNREACHABLE:
+                    raise Disconnected(f"the client left: {error.strerror}") from None
+                raise  # the file is at fault: a broken disk, or what is no file
             if sent == 0:
                 break
             at += sent

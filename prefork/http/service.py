@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from typing import Any, Final, Protocol
 
 from prefork.errors import RequestError
@@ -62,6 +63,7 @@ class Service:
         self.app = app
         self.loop = loop or asyncio.get_running_loop()
         self.create_task = self.loop.create_task
+        self.context = copy_context()  # what each request finds in its context variables
         self.settings = settings
         self.limits = Limits(settings.max_target, settings.max_headers, settings.max_header_bytes)
         self.exchange: type[Exchange] = Exchange

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
@@ -39,16 +40,18 @@ def serve(app: object, **settings: Any) -> NoReturn:
     if named.app_dir is not None:
         settings.setdefault("app_dir", named.app_dir)
     flags = to_flags(settings)
-    if not sys.executable:
-        raise UsageError("serve() needs the Python interpreter's path, and sys.executable is empty")
+    if not os.access(sys.executable or "", os.X_OK):
+        raise UsageError(f"serve() needs the Python interpreter, and sys.executable is {sys.executable!r}")
     for descriptor in _passed_on(settings):
         with contextlib.suppress(OSError):  # it is not open, as the command will say
             os.set_inheritable(descriptor, True)
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            stream.flush()
     interpreter = [sys.executable, *subprocess._args_from_interpreter_flags()]  # type: ignore[attr-defined]
-    os.execv(sys.executable, [*interpreter, "-m", "prefork", "serve", *flags, named.target])
+    # -P: a script does not import from the working folder either.
+    os.execv(sys.executable, [*interpreter, "-P", "-m", "prefork", "serve", *flags, "--", named.target])
 
 
 def to_flags(settings: dict[str, Any]) -> list[str]:
@@ -57,20 +60,31 @@ def to_flags(settings: dict[str, Any]) -> list[str]:
     for name, value in settings.items():
         setting = SETTINGS.get(name)
         if setting is None and name != "config":
-            close = get_close_matches(name, SETTINGS, n=2)
-            hint = f"; did you mean {' or '.join(close)}?" if close else ""
-            raise UsageError(f"serve() has no setting {name}{hint}")
+            raise UsageError(f"serve() has no setting {name}{_hint(name)}")
         if value is None:
             continue
         flag = "--config" if setting is None else setting.flag
         if setting is not None and setting.kind == "list":
-            items = value.split(",") if isinstance(value, str) else value
-            flags += [f"{flag}={item}" for item in items]
-        elif setting is not None and isinstance(value, bool):
+            flags += [f"{flag}={item}" for item in _items(value)]
+        elif setting is not None and setting.kind == "switch" and value in (True, False):
             flags.append(flag if value else setting.off_flag)
         else:
             flags.append(f"{flag}={value}")
     return flags
+
+
+def _items(value: Any) -> Iterable[Any]:
+    """Those of a list, however it was given."""
+    if isinstance(value, str):
+        return value.split(",")
+    return value if isinstance(value, Iterable) else [value]
+
+
+def _hint(name: str) -> str:
+    if name in ("host", "port"):
+        return '; say bind="HOST:PORT"'
+    close = get_close_matches(name, SETTINGS, n=2)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def _refuse_here() -> None:
@@ -98,8 +112,7 @@ def _refuse_here() -> None:
 
 def _passed_on(settings: dict[str, Any]) -> list[int]:
     """The descriptors that the settings name."""
-    binds = settings.get("bind") or []
-    texts = binds.split(",") if isinstance(binds, str) else binds
+    texts = map(str, _items(settings.get("bind") or []))
     numbers = [text.removeprefix("fd://") for text in texts if text.startswith("fd://")]
     if isinstance(settings.get("ready_fd"), int):
         numbers.append(str(settings["ready_fd"]))

@@ -132,6 +132,9 @@ class Embedded:
                 await self._loop.connect_accepted_socket(lambda: self._service.connection(index), end)
             else:
                 await self._arrivals.receive(end, index)
+        except asyncio.CancelledError:
+            end.close()
+            raise
         except OSError as error:
             end.close()
             _log.debug("a connection was gone before it was opened: %s", error)

@@ -40,6 +40,7 @@ _log = logging.getLogger("prefork.master")
 
 def run(settings: Settings, target: str) -> int:
     """Serve `target` until told to stop. Returns the exit code. Raises UsageError and BindError before it serves."""
+    process.fill_standard_streams()
     log_file = log.set_up(settings)
     if settings.reload:
         check_watch(settings)

@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from functools import partial
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import uvloop
 
@@ -40,9 +40,11 @@ from prefork.system.channel import Channel, ChannelClosed, adopt
 from prefork.system.handoff import Passed
 from prefork.system.lines import LineFile
 from prefork.system.scoreboard import ScoreboardWriter
+from prefork.system.tls import ignore_malformed_names
 from prefork.system.tracebacks import app_traceback
 
 SHUTDOWN_SECONDS: Final = 2.0  # for the app's shutdown hooks, after the last connection
+REQUEST: Final = "prefork-request"  # the name of each request's task
 ACCEPT_BATCH: Final = 16  # connections a worker takes from its own listener per turn of the loop (balance kernel)
 
 _log = logging.getLogger("prefork.worker")
@@ -102,9 +104,9 @@ class Worker:
         await self._app.startup()
         self._service = Service(self._app.__call__, self._start.settings, self._board, self._access_log())
         self._arrivals = self._make_arrivals()
-        if self._loop.get_task_factory() is None:
-            # The same tasks, but named: asyncio makes up a name for each that has none, which takes longer.
-            self._service.create_task = partial(asyncio.Task, loop=self._loop, name="request")
+        # Without a factory the loop makes just these, and takes longer.
+        make = self._loop.create_task if self._loop.get_task_factory() else partial(asyncio.Task, loop=self._loop)
+        self._service.create_task = partial(make, name=REQUEST)
         self._tick_seconds = min(self._start.settings.stall_seconds / 4, self._service.sweep_seconds)
         self._board.on_room = self._report_room
         self._loop.add_signal_handler(signal.SIGTERM, self._ask_to_leave)
@@ -133,6 +135,7 @@ class Worker:
         start = self._start
         if not Arrivals.needed(start.settings):
             return None
+        ignore_malformed_names()
         return Arrivals(self._service, start.settings, start.mold.certificates, speaks=start.slot == 0)
 
     def _access_log(self) -> AccessLog | None:
@@ -241,13 +244,20 @@ class Worker:
     def _finish_if_empty(self) -> None:
         if self._pool.jobs:
             pass  # of tasks that no request waits for; the pool tells when they are over
-        elif not self._arriving:
-            self._done.set()
-        else:
+        elif self._arriving or self._requests():
             self._loop.call_later(self._tick_seconds, self._service.report_empty)
+        else:
+            self._done.set()
+
+    def _requests(self) -> list["asyncio.Task[Any]"]:
+        """Those that are not over: an app may go on after its answer, or for a while after its client has left."""
+        return [task for task in asyncio.all_tasks(self._loop) if task.get_name() == REQUEST]
 
     def _cut(self) -> None:
         """The drain limit has passed: what is still open is cut, and its handlers are cancelled."""
+        answered = len(self._requests()) - sum(c.in_progress is not None for c in self._service.connections)
+        if answered > 0:
+            _log.warning("cancelled at the drain limit: what requests go on with after their answer (%d)", answered)
         self._service.cut()
         self._done.set()
 

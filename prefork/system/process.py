@@ -91,6 +91,13 @@ def close_descriptors_except(kept: Iterable[int]) -> None:
     os.closerange(low, 2**31 - 1)  # one close_range(2), whatever the limit
 
 
+def fill_standard_streams() -> None:
+    """Open /dev/null for standard streams that are closed: what is written there would reach a socket of ours."""
+    while (null := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(null, True)
+    os.close(null)
+
+
 def become_child() -> None:
     """What every forked child does first: it must not act on, or through, what belongs to its parent."""
     with contextlib.suppress(OSError):
@@ -148,7 +155,7 @@ def leave(code: int) -> NoReturn:
     """End a forked child: what the app registered with atexit runs, what its parents' frames would do does not."""
     with contextlib.suppress(Exception):
         atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)

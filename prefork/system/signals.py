@@ -16,6 +16,7 @@ class SignalQueue:
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._before = {number: signal.signal(number, _woken) for number in numbers}
+        self._mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._before)  # whoever started us may block some
 
     def fileno(self) -> int:
         return self._read
@@ -31,5 +32,6 @@ class SignalQueue:
         signal.set_wakeup_fd(-1)
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         os.close(self._read)
         os.close(self._write)

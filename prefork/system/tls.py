@@ -2,11 +2,17 @@
 
 import os
 import ssl
+import sys
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
 from prefork.settings import Settings
 from prefork.system.certificates import Certificate, CertificateContext, read_certificate
 
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+RETRY_LOOKS: Final = 60  # after which files that were no good are read again: their date may have come
 Stamp = tuple[tuple[int, int, int, int] | None, ...]  # device, inode, time and size of each file; None: not there
 
 
@@ -16,28 +22,30 @@ class Certificates:
     def __init__(self, settings: Settings) -> None:
         """Reads the files. Raises UsageError naming the file and its setting."""
         self._settings = settings
-        self._stamp = self._seen = self._look()
+        self._stamp = self._seen = self._look()  # of the files in use; of those that were seen last
+        self._wait = 0  # looks before files that did not change are worth reading
         self.context = self._read()
 
     def renew(self) -> bool:
         """Read the files anew if they are others than those in use. Returns whether they are in use now.
 
-        Raises UsageError, once for each change, when they are no good: those in use stay so.
+        Raises UsageError when they are no good: those in use stay so.
         """
         stamp = self._look()
         if stamp == self._stamp:
             return False
-        self._stamp = self._seen = stamp
+        self._seen = stamp
+        self._wait = RETRY_LOOKS
         self.context = self._read()
+        self._stamp = stamp
         return True
 
     def settled(self) -> bool:
-        """Whether the files are others than those in use, and did not change since this was asked last: a certificate
-        and its key are seldom replaced in the same moment."""
-        stamp = self._look()
-        settled = stamp == self._seen and stamp != self._stamp
-        self._seen = stamp
-        return settled
+        """Whether to read the files: they are others than those in use, and did not change since this was asked last (a
+        certificate and its key are seldom replaced in the same moment), or not for so long that it is worth a retry."""
+        before, self._seen = self._seen, self._look()
+        self._wait = self._wait - 1 if self._seen == before else 0
+        return self._wait < 0 and self._seen != self._stamp
 
     def _look(self) -> Stamp:
         files = [*self._settings.tls_cert, *self._settings.tls_key]
@@ -88,9 +96,22 @@ def check(settings: Settings) -> None:
         Certificates(settings)
 
 
+def ignore_malformed_names() -> None:
+    """Say nothing of names asked for that are no ASCII. Python's `ssl` refuses such a handshake, and tells of each with
+    a traceback on stderr: any stranger could fill the log."""
+    tell = sys.unraisablehook
+
+    def hook(found: "UnraisableHookArgs") -> None:
+        if found.exc_type is not UnicodeDecodeError or not isinstance(found.object, bytes):
+            tell(found)
+
+    sys.unraisablehook = hook
+
+
 def _stamp(path: str) -> tuple[int, int, int, int] | None:
     try:
         found = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+    # Not the time of the content: a file that could not be read is mended by chmod(1), and copies may keep that time.
+    return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size

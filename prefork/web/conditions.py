@@ -141,7 +141,7 @@ def _unix_time(date: str | None) -> int | None:
         return None
     try:
         moment = parsedate_to_datetime(date)
-    except ValueError:
+    except (ValueError, OverflowError):  # the other for a year or a zone of many digits
         return None
     if moment.tzinfo is None:  # "-0000", which email reads as an unknown zone
         moment = moment.replace(tzinfo=UTC)

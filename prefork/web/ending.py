@@ -27,7 +27,7 @@ def end_failed(exchange: Exchange, error: BaseException, debug: bool, request: R
         return
     request = request or Request(exchange)
     if exchange.finished:
-        log_failure(request, error, "failed after it was answered")
+        log_failure(request, error, "failed after its response had ended")
     elif exchange.started:
         log_failure(request, error, "failed within its response, which is cut")
         exchange.abort()

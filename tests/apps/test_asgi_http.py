@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,10 @@ def test_nothing_is_sent_before_the_first_piece_of_a_body() -> None:
 def test_other_byte_strings_are_bytes_too(data: object) -> None:
     assert get(start(), body(data)).reply().body == b"hello"
     assert b"5\r\nhello" in get(start(), body(data, True), body()).received
+
+
+def test_a_status_may_be_of_an_enum() -> None:
+    assert get(start(HTTPStatus.CREATED), body()).received.startswith(b"HTTP/1.1 201 Created\r\n")
 
 
 def test_headers_may_be_any_pairs() -> None:
@@ -153,7 +158,7 @@ def test_after_the_response_receive_tells_of_a_disconnect() -> None:
 
     app.before = answer
     AsgiServer(app).get()
-    assert app.received == ["http.request", "http.disconnect"]
+    assert app.received == ["http.disconnect"]
 
 
 @pytest.mark.parametrize("how", ["vanish", "half_close"])
@@ -264,6 +269,11 @@ MISUSE = [
     ((start(200, [("a", "b")]), body()), "http.response.body: a header's name is a byte string, not str"),
     ((start(200, [(b"a", b"1\r\nb: 2")]), body()), "response header a holds CR, LF or NUL"),
     ((start(200, [(b"a",)]), body()), "http.response.body: "),
+    ((start(200, [(1, b"b")]), body()), "http.response.body: a header's name is a byte string, not int"),
+    (({"status": 200},), "None was sent where http.response.start is expected"),
+    ((start(True), body()), "1 is not a final response status"),
+    ((start(), {"type": "http.response.zerocopysend", "file": 0, "count": -1}), "offset and count are not negative"),
+    ((start(), {"type": "http.response.zerocopysend", "file": 0, "offset": -1}), "offset and count are not negative"),
     ((start(), body("text")), "http.response.body: body is a byte string, not str"),
     (({"type": "http.response.start"},), "http.response.start needs the key 'status'"),
     ((start(200, LENGTH_5), body(b"hi")), "content-length says 5, the body has 2 bytes"),

@@ -49,6 +49,12 @@ class Application:
 def many(a, b, c, d): ...
 async def any_number(*args): ...
 
+class Slotted:
+    __slots__ = ("__call__",)
+    def __init__(self):
+        self.__call__ = self.run
+    async def run(self, scope, receive, send): ...
+
 class Site:
     async def __call__(self, request):
         return "site"
@@ -102,6 +108,7 @@ def test_handler_is_found_and_serves(target: str, text: str, settings: Settings)
         ("shop:middleware", "auto", "AsgiApplication"),
         ("shop:wsgi", "auto", "WsgiApplication"),
         ("shop:Application()", "auto", "WsgiApplication"),
+        ("shop:Slotted()", "auto", "AsgiApplication"),
         ("shop:any_number", "asgi", "AsgiApplication"),
         ("shop:any_number", "wsgi", "WsgiApplication"),
         ("shop:any_number", "native", "HandlerApplication"),

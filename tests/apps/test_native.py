@@ -188,7 +188,7 @@ def test_exception_after_the_response_is_only_logged(caplog: pytest.LogCaptureFi
 
     exchange = ask(handler)
     assert (exchange.status, exchange.text, exchange.aborted) == (200, "by hand", False)
-    assert "failed after it was answered" in caplog.text
+    assert "failed after its response had ended" in caplog.text
 
 
 def test_cancelled_request_passes_the_cancellation_on() -> None:

@@ -43,6 +43,8 @@ READS: list[tuple[Read, Any]] = [
     (lambda body: body.read(), BODY),
     (lambda body: body.read(-1), BODY),
     (lambda body: body.read(5), BODY[:5]),
+    (lambda body: body.read(10**15), BODY),
+    (lambda body: body.read(None), BODY),
     (lambda body: [body.read(5), body.read(0), body.read(1000), body.read(1), body.read()], None),
     (lambda body: body.readline(), b"one\n"),
     (lambda body: body.readline(2), b"on"),

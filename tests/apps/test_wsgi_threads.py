@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import logging
+import math
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -116,14 +117,16 @@ def test_a_burst_is_taken_up_to_threads_and_places_to_wait() -> None:
 
 
 class Clock:
-    """The CPU time of a process that computes all the time, or never."""
+    """The CPU time of a process that computes all the time, or never, or until it was looked at so many times."""
 
-    def __init__(self, step: float) -> None:
+    def __init__(self, step: float, looks: float = math.inf) -> None:
         self.seconds = 0.0
         self.step = step
+        self.looks = looks
 
     def __call__(self) -> float:
-        self.seconds += self.step
+        self.looks -= 1
+        self.seconds += self.step if self.looks >= 0 else 0
         return self.seconds
 
 
@@ -169,6 +172,27 @@ def test_no_more_than_a_crowd_works_at_once_when_the_process_computes(monkeypatc
 
     asyncio.run(main())
     assert most[0] == CROWD
+
+
+def test_work_does_not_wait_for_a_crowd_that_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        threads, gate = Threads(20, 100), threading.Event()
+        blocking = [Piece(gate) for _ in range(CROWD + 1)]
+        for piece in blocking:
+            assert threads.submit(piece)
+            await asyncio.to_thread(piece.begun.wait, GUARD_SECONDS)
+        # Something else computes: until a thread is called, and while it is on its way.
+        monkeypatch.setattr("prefork.apps.threads.process_time", Clock(1.0, looks=2))
+        late = Piece()
+        assert threads.submit(late)
+        await gone([late])  # though nothing else comes
+        assert not any(piece.done.is_set() for piece in blocking)
+        gate.set()
+        await gone(blocking)
+        await threads.close()
+
+    monkeypatch.setattr("prefork.apps.threads.process_time", Clock(0.0))
+    asyncio.run(main())
 
 
 def test_closing_waits_for_work_in_progress_and_for_what_waits() -> None:

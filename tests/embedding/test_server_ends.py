@@ -3,8 +3,10 @@
 import asyncio
 import contextvars
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from prefork import App, Request, Server, StreamingResponse
 from prefork.errors import BindError, UsageError
 from prefork.web import threads
+from tests.certificates import Folder
 from tests.embedding.loops import LOOPS, run
 from tests.embedding.servers import get
 from tests.embedding.site import make_site, saying
@@ -246,3 +249,43 @@ def test_handlers_see_the_context_of_the_start_and_not_each_other(loop: str) -> 
         assert threads.own.get() is None
 
     run(loop, test)
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> dict[str, Any]:
+    """The settings of a server that speaks TLS."""
+    cert, key = Folder(tmp_path).make("a", "localhost")
+    return {"tls_cert": cert, "tls_key": key}
+
+
+def test_a_client_that_has_said_nothing_is_let_go_of_at_the_drain_limit(loop: str, secure: dict[str, Any]) -> None:
+    async def test() -> None:
+        server = Server(saying("x"), drain_seconds=0.05, **secure)
+        await server.start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        await server.stop()
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+
+    run(loop, test)
+
+
+def test_a_client_in_tls_that_does_not_close_is_cut_at_the_drain_limit(
+    loop: str, secure: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ask(port: int) -> ssl.SSLSocket:
+        context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+        client = context.wrap_socket(socket.create_connection(("127.0.0.1", port)), server_hostname="localhost")
+        client.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert client.recv(9) == b"HTTP/1.1 "
+        return client
+
+    async def test() -> None:
+        server = Server(saying("x"), drain_seconds=0.05, **secure)
+        await server.start()
+        with await asyncio.to_thread(ask, server.port):
+            await server.stop()
+
+    run(loop, test)
+    assert caplog.records == []

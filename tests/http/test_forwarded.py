@@ -27,7 +27,8 @@ async def tell(exchange: Exchange) -> None:
 def ask(*fields: str, peer: Any = PROXY, allow: list[str] = PROXIES) -> tuple[Any, str, str]:
     """Client, scheme and host of a request that comes from `peer`."""
     server = Server(tell, forwarded_allow=allow)
-    reply = server.connect(peername=peer).get("/", *fields).reply()
+    here = ("192.0.2.1", 80) if peer else ""
+    reply = server.connect(peername=peer, sockname=here).get("/", *fields).reply()
     assert reply.status == 200, reply.body
     client, scheme, (host,) = json.loads(reply.body)
     return tuple(client) if client else None, scheme, host
@@ -70,6 +71,13 @@ def test_the_fields_stay_visible_to_the_app() -> None:
 
 def test_a_unix_socket_is_trusted_when_it_is_named() -> None:
     assert ask(*ALL, peer="", allow=["unix"])[0] == ("192.0.2.7", 0)
+
+
+def test_a_client_that_has_reset_its_connection_does_not_pass_for_one_on_a_unix_socket() -> None:
+    """What it sent is read all the same, but the kernel does not know any more whom it came from."""
+    server = Server(tell, forwarded_allow=["unix"])
+    reply = server.connect(peername=None).get("/", *ALL).reply()
+    assert json.loads(reply.body) == [None, "http", ["a"]]
 
 
 def test_an_ipv4_proxy_may_come_by_an_ipv6_socket() -> None:

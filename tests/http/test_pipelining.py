@@ -1,6 +1,7 @@
 """Requests that come before the last one is answered: in order, one at a time, within bounds, written together."""
 
 import asyncio
+from contextvars import ContextVar
 
 from prefork.http.connection import PIPELINED_REQUESTS, READ_AHEAD_BYTES
 from prefork.http.exchange import Exchange
@@ -49,6 +50,19 @@ def test_one_request_is_handled_at_a_time() -> None:
     assert list(gate.server.flight.in_flight.values()) == [b"GET /slow/1"]
     gate.open()
     assert gate.server.flight.answered == 3
+
+
+def test_what_a_request_sets_in_its_context_is_not_for_the_one_behind_it() -> None:
+    seen: list[str] = []
+
+    async def app(exchange: Exchange) -> None:
+        seen.append(user.get())
+        user.set("alice")
+        exchange.respond(200, PLAIN)
+
+    user = ContextVar("user", default="nobody")
+    Server(app).connect().send(gets("/1", "/2", "/3"))
+    assert seen == ["nobody", "nobody", "nobody"]
 
 
 def test_answers_that_are_ready_do_not_wait_for_a_slow_one_behind_them() -> None:

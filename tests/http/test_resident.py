@@ -55,8 +55,29 @@ def test_an_idle_one_is_closed_and_never_handed_back() -> None:
     site = Site()
     client = site.connect().get("/")
     site.drain()
-    assert client.ended
+    site.server.advance(FIRST_REQUEST_SECONDS - 0.1)
     assert site.handed == []
+    assert not client.ended
+    site.server.advance(1)
+    assert client.ended
+
+
+def test_a_request_that_was_on_its_way_is_answered() -> None:
+    site = Site()
+    client = site.connect().get("/")
+    site.drain()
+    client.get("/")
+    assert client.statuses() == [200, 200]
+    assert client.replies()[1].fields["connection"] == "close"
+    assert client.ended
+
+
+def test_an_idle_one_is_closed_at_once_when_the_server_stops() -> None:
+    site = Site()
+    client = site.connect().get("/")
+    site.server.service.drain(None)
+    site.server.run()
+    assert client.ended
 
 
 def test_the_answer_in_progress_says_that_it_is_the_last() -> None:
@@ -76,6 +97,7 @@ def test_an_answer_that_has_begun_is_finished_before_the_close() -> None:
     site.open_gate()
     assert client.reply().body == b"ok"
     assert client.reply().complete
+    site.server.advance(FIRST_REQUEST_SECONDS + 0.5)  # its head did not say that it is the last
     assert client.ended
 
 

@@ -1,6 +1,5 @@
 """Files by sendfile(2): the descriptor the kernel writes to is a pipe here, the transport beside it a fake."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -11,28 +10,9 @@ from prefork.errors import ResponseError
 from prefork.http.exchange import Exchange
 from prefork.http.sendfile import PIECE_BYTES
 from tests.http.server import PLAIN, Client, Server, request
+from tests.http.transport import Pipe
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB: more than a piece, and than a pipe holds
-
-
-class Pipe:
-    """What the connection believes to be its socket."""
-
-    def __init__(self) -> None:
-        self.reader, self._writer = os.pipe2(os.O_NONBLOCK)
-
-    def fileno(self) -> int:
-        return self._writer
-
-    def read(self) -> bytes:
-        try:
-            return os.read(self.reader, 1 << 20)
-        except BlockingIOError:
-            return b""
-
-    def close(self) -> None:
-        os.close(self.reader)
-        os.close(self._writer)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A transport without a socket, as strict as uvloop's, with the client's end of the connection in plain sight."""
 
 import asyncio
+import os
 from typing import Any, cast
 
 HIGH_WATER = 64 * 1024  # bytes, as asyncio and uvloop have them
@@ -156,3 +157,23 @@ class FakeTransport(asyncio.Transport):
     def _require_alive(self) -> None:
         if self.lost:
             raise RuntimeError("the handler is closed")
+
+
+class Pipe:
+    """What a connection believes to be its socket, when files go past the transport."""
+
+    def __init__(self) -> None:
+        self.reader, self._writer = os.pipe2(os.O_NONBLOCK)
+
+    def fileno(self) -> int:
+        return self._writer
+
+    def read(self) -> bytes:
+        try:
+            return os.read(self.reader, 1 << 20)
+        except BlockingIOError:
+            return b""
+
+    def close(self) -> None:
+        os.close(self.reader)
+        os.close(self._writer)

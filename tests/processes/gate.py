@@ -21,6 +21,10 @@ class Visitor:
         """Let it go on."""
         self._end.close()
 
+    def call(self) -> None:
+        """Tell it to go on, and to answer."""
+        self._end.send(b"!")
+
     def read(self) -> bytes:
         """What it says before it goes on by itself."""
         said = b""

@@ -10,10 +10,11 @@ import uvloop
 
 from prefork.http.arrival import Arrivals
 from prefork.http.exchange import Exchange
+from prefork.http.resident import SecureConnection, _progress
 from prefork.http.service import Service
 from prefork.settings import Settings
 from prefork.system.tls import Certificates
-from tests.certificates import Folder
+from tests.certificates import PAST, Folder
 from tests.handshake import client_context
 from tests.processes.patience import GUARD_SECONDS
 from tests.processes.secure import SecureClient
@@ -115,3 +116,92 @@ def test_a_client_that_leaves_within_its_header_leaves_nothing(
 
     with asyncio.Runner(loop_factory=make_loop) as runner:
         runner.run(main())
+
+
+@LOOPS
+def test_a_stop_may_come_in_the_very_turn_in_which_a_limit_has_passed(
+    site: Site, make_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def main() -> None:
+        settings = Settings(proxy_protocol=True, forwarded_allow=["127.0.0.1"])
+        service = Service(tell, settings, site.recorder)
+        arrivals = Arrivals(service, settings, None)
+        told, faults = asyncio.Event(), list[object]()
+        with socket.create_connection(site.listener.getsockname()):
+            end, _ = await service.loop.sock_accept(site.listener)
+            with end:
+                receiving = asyncio.create_task(arrivals.receive(end, 0))
+                while not arrivals._limits:  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(0)
+                (limit,) = arrivals._limits
+
+                def stop() -> None:
+                    told.set()
+                    arrivals.stop()
+
+                now = service.loop.time()
+                limit.reschedule(now)  # both are due at once, this one first
+                service.loop.set_exception_handler(lambda _, found: faults.append(found))
+                service.loop.call_at(now, stop)
+                await told.wait()
+                with pytest.raises(TimeoutError):
+                    await receiving
+                assert faults == []
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(main())
+
+
+def test_what_is_wrong_with_new_certificates_is_told_once(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        certificates = Certificates(site.settings)
+        arrivals = Arrivals(Service(tell, site.settings, site.recorder), site.settings, certificates)
+        site.folder.make("a", "localhost", until=PAST)
+        for _ in range(3):
+            arrivals._report(certificates.renew)
+
+    asyncio.run(main())
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+class Handing(asyncio.Transport):
+    """A transport that is closing: it hands the kernel, bit by bit, what it still has."""
+
+    aborted = False
+
+    def __init__(self, end: socket.socket) -> None:
+        super().__init__({"socket": end, "peername": end.getpeername(), "sockname": end.getsockname()})
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def test_a_close_waits_until_the_client_has_had_what_the_transport_still_has(site: Site) -> None:
+    """The kernel has nothing to send at both looks, because the client reads faster than a busy loop writes."""
+
+    async def main() -> None:
+        connection = SecureConnection(Service(tell, site.settings, site.recorder))
+        with socket.create_connection(site.listener.getsockname()) as client:
+            end, _ = await connection.loop.sock_accept(site.listener)
+            with end:
+                transport = Handing(end)
+                connection.connection_made(transport)
+                connection._close()
+                for _ in range(3):
+                    connection.expired()
+                    assert not transport.aborted
+                    end.sendall(b"more")
+                    assert client.recv(4) == b"more"
+                    while _progress(end)[0]:  # noqa: ASYNC110 - the kernel knows when it is acknowledged
+                        await asyncio.sleep(0)
+                connection.expired()
+                assert not transport.aborted
+                connection.expired()
+                assert transport.aborted
+
+    asyncio.run(main())

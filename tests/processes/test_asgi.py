@@ -109,3 +109,25 @@ def test_a_request_in_progress_outlives_a_reload(tree: Tree, gate: Gate) -> None
         tree.wait_ready(slot, since)
     visitor.release()
     assert int(client.receive().text) == visitor.pid
+
+
+def test_what_an_app_does_after_its_answer_outlives_a_reload(tree: Tree, gate: Gate) -> None:
+    tree.start(APP, workers=1)
+    client = tree.asking("/after")
+    assert client.receive().text == "soon"
+    visitor = gate.wait_entered()
+    tree.send_signal(signal.SIGHUP)
+    while int(client.get("/who").text.split()[0]) == visitor.pid:  # its connection is not with the old worker any more
+        pass
+    visitor.call()
+    assert visitor.read() == b"done"
+    tree.log.wait(r"worker 0 \(generation 1, pid \d+\) has drained")
+
+
+def test_what_an_app_does_after_its_answer_ends_at_the_drain_limit(tree: Tree, gate: Gate) -> None:
+    tree.start(APP, "--drain-seconds", "0.2", workers=1)
+    assert tree.asking("/after").receive().text == "soon"
+    visitor = gate.wait_entered()
+    assert tree.stop() == 0
+    visitor.wait_gone()
+    tree.log.wait(r"cancelled at the drain limit: what requests go on with after their answer \(1\)")

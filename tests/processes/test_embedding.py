@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,66 @@ def test_a_module_that_is_run_keeps_its_whole_name(tree: Tree) -> None:
     assert tree.get("/who").text.startswith("shop.site ")
 
 
+def test_a_target_is_found_where_the_script_would_import_it_from(tree: Tree) -> None:
+    code = tree.folder / "code"
+    code.mkdir()
+    (code / "shop.py").write_text(HEAD + APP)
+    (code / "main.py").write_text(f"{HEAD}{call(repr('shop:app'))}")
+    tree.start(command=(sys.executable, "code/main.py"))
+    assert tree.get("/who").text.startswith("shop ")
+
+
+@pytest.mark.parametrize("init", [["__init__.py"], []], ids=["package", "namespace"])
+def test_a_package_is_found_where_the_script_would_import_it_from(tree: Tree, init: list[str]) -> None:
+    package = tree.folder / "code" / "shop"
+    package.mkdir(parents=True)
+    for name in init:
+        (package / name).touch()
+    (package / "site.py").write_text(HEAD + APP)
+    (tree.folder / "code" / "main.py").write_text(f"{HEAD}{call(repr('shop.site:app'))}")
+    tree.start(command=(sys.executable, "code/main.py"))
+    assert tree.get("/who").text.startswith("shop.site ")
+
+
+def test_an_app_in_an_archive_is_served(tree: Tree) -> None:
+    with zipfile.ZipFile(tree.folder / "shop.pyz", "w") as archive:
+        archive.writestr("shop.py", HEAD + APP)
+        archive.writestr("__main__.py", f"{HEAD}{call(repr('shop:app'))}")
+    tree.start(command=(sys.executable, "shop.pyz"))
+    assert tree.get("/who").text.startswith("shop ")
+
+
+def test_a_folder_with_odd_characters_is_passed_on_as_it_is(tree: Tree) -> None:
+    folder = tree.folder / "a 'b\" $c; é"
+    folder.mkdir()
+    (folder / "main.py").write_text(MAIN)
+    tree.start(command=(sys.executable, str(folder / "main.py")))
+    assert tree.get("/").text == "first"
+
+
+def test_the_working_folder_hides_no_module_of_the_servers(tree: Tree) -> None:
+    tree.write("click.py", "raise RuntimeError('not this one')")
+    code = tree.folder / "code"
+    code.mkdir()
+    (code / "main.py").write_text(MAIN)
+    tree.start(command=(sys.executable, "code/main.py"))
+    assert tree.get("/").text == "first"
+
+
+def test_flags_of_the_interpreter_are_kept(tree: Tree) -> None:
+    tree.write("main.py", MAIN.replace("{__name__} ", "{sys.flags.optimize} {sys._xoptions} {sys.warnoptions} "))
+    tree.start(command=(sys.executable, "-O", "-X", "faulthandler", "-W", "error::BytesWarning", "main.py"))
+    assert tree.get("/who").text.startswith("1 {'faulthandler': True} ['error::BytesWarning'] ")
+
+
+def test_signals_and_output_that_the_script_had_turned_off_are_no_obstacle(tree: Tree) -> None:
+    block = "__import__('signal').pthread_sigmask(0, range(1, 65))"  # SIG_BLOCK
+    tree.write("main.py", MAIN.replace("    prefork", f"    {block}\n    sys.stdout = None\n    prefork"))
+    tree.start(command=SCRIPT)
+    assert tree.get("/").text == "first"
+    assert tree.stop() == 0
+
+
 def test_an_asgi_app_is_found_by_its_name_too(tree: Tree) -> None:
     tree.write("main.py", f"{HEAD}from starlette.applications import Starlette\nsite = Starlette()\n{guarded('site')}")
     tree.start(command=SCRIPT)
@@ -141,7 +202,9 @@ def test_what_the_program_leaves_is_done_before(tree: Tree) -> None:
     ("more", "code", "said"),
     [
         ("workers=0", 2, "--workers: workers = '0' must be a whole number ≥ 1"),
+        ("workers=True", 2, "--workers: workers = 'True' must be a whole number ≥ 1"),
         ("bind='localhost'", 2, "HOST:PORT"),
+        ("bind=8000", 2, "HOST:PORT"),
         ("bind='fd://99'", 4, "cannot use fd://99"),
     ],
 )
@@ -171,7 +234,10 @@ def test_without_a_guard_the_error_says_what_to_write(tmp_path: Path) -> None:
     [
         ("def main():\n    prefork.serve(App())\nmain()", "no module holds this app (App)"),
         ("prefork.serve(lambda request: 'x')", "no module holds this app (function)"),
+        ("prefork.serve(42)", "this is no app, but of type int: 42"),
         ("prefork.serve('main:app', worker=2)", "serve() has no setting worker; did you mean workers?"),
+        ("prefork.serve('main:app', port=80)", 'serve() has no setting port; say bind="HOST:PORT"'),
+        ("sys.executable = '/nowhere'\nprefork.serve('main:app')", "sys.executable is '/nowhere'"),
         (
             "import asyncio\nasync def main():\n    prefork.serve('main:app')\nasyncio.run(main())",
             "use `async with prefork.Server(app)`",
@@ -195,13 +261,20 @@ def test_what_cannot_be_is_a_clear_error(tmp_path: Path, text: str, said: str) -
 
 def test_an_app_that_was_typed_in_has_no_file(tmp_path: Path) -> None:
     done = program(tmp_path, "", "-c", "import prefork; app = prefork.App(); prefork.serve(app)")
-    assert "the app was typed in here, and no file holds it" in done.stderr
+    assert "no file holds this program; workers import it by name" in done.stderr
 
 
-def test_a_script_whose_name_is_none_in_python_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "my-app.py").write_text("import prefork\napp = prefork.App()\nprefork.serve(app)")
-    done = program(tmp_path, "", "my-app.py")
-    assert "my-app.py cannot be imported by that name; rename it" in done.stderr
+@pytest.mark.parametrize("name", ["my-app.py", "my.app.py", "app"])
+def test_a_script_whose_name_is_none_in_python_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("import prefork\napp = prefork.App()\nprefork.serve(app)")
+    done = program(tmp_path, "", name)
+    assert f"{name} cannot be imported by that name; rename it" in done.stderr
+
+
+def test_a_script_without_a_name_is_told_under_which_its_app_goes(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("import prefork\napp = prefork.App()")
+    done = program(tmp_path, "", "-c", "import prefork\nfrom shop import app\nprefork.serve(app)")
+    assert 'no file holds this program; pass its name, "shop:app"' in done.stderr
 
 
 def test_a_child_of_multiprocessing_does_not_become_a_server(tmp_path: Path) -> None:

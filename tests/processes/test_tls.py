@@ -380,6 +380,30 @@ def test_those_who_say_nothing_take_no_turn(site: Site) -> None:
     del silent
 
 
+def test_those_who_stall_after_a_byte_hold_up_nobody_for_long(site: Site) -> None:
+    site.start("--tls-handshakes", "1", "--tls-handshake-seconds", "3600", *CALM, workers=1)
+    stalled = [site.raw(b"\x16") for _ in range(2)]
+    assert site.connect().get("/").status == 200
+    del stalled
+
+
+def test_a_name_that_is_no_ascii_is_refused_without_a_word(site: Site) -> None:
+    """Anybody may ask for it, as often as they like."""
+    pairs = [site.folder.make(name, name) for name in ("localhost", "b.example")]
+    flags = [flag for cert, key in pairs for flag in ("--tls-cert", cert, "--tls-key", key)]
+    site.tree.start("mirror:app", *flags, workers=1)
+    hello = ssl.MemoryBIO()
+    asking = site.context.wrap_bio(ssl.MemoryBIO(), hello, server_hostname="b.example")
+    with pytest.raises(ssl.SSLWantReadError):
+        asking.do_handshake()
+    refused = site.raw(hello.read().replace(b"b.example", b"b.\xffxample"))
+    while refused.receive_raw():  # an alert
+        pass
+    assert site.connect("b.example").shown == "b.example"
+    assert site.tree.stop() == 0
+    assert not site.tree.log.find("Traceback|Exception")
+
+
 def test_failed_handshakes_do_not_use_up_the_room_for_connections(site: Site) -> None:
     site.start("--max-connections", "2", *CALM, workers=1)
     for _ in range(6):

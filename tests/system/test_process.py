@@ -165,6 +165,23 @@ finally:
     assert done.stdout == "buffered hook\n"
 
 
+def test_a_child_without_standard_streams_leaves_too() -> None:
+    assert run("sys.stdout = sys.stderr = None\nprocess.leave(4)").returncode == 4
+
+
+def test_standard_streams_that_are_closed_become_dev_null() -> None:
+    done = run("""
+os.close(0)
+os.close(2)
+before = os.readlink("/proc/self/fd/1")
+process.fill_standard_streams()
+print([os.readlink(f"/proc/self/fd/{number}") for number in range(3)] == ["/dev/null", before, "/dev/null"])
+print(sorted(os.listdir("/proc/self/fd")) == ["0", "1", "2", "3"])  # 3 lists them
+print(os.get_inheritable(0))
+""")
+    assert done.stdout == "True\nTrue\nTrue\n"
+
+
 def test_a_stopped_process_is_told_from_a_running_one() -> None:
     done = run("""
 read, write = os.pipe()

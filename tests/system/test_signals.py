@@ -48,3 +48,15 @@ def test_closing_gives_the_signals_back() -> None:
     assert signal.set_wakeup_fd(-1) == -1
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
+
+
+def test_signals_that_our_starter_had_blocked_are_heard() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+    try:
+        queue = SignalQueue(NUMBERS)
+        signal.raise_signal(signal.SIGUSR1)
+        assert queue.drain() == [signal.SIGUSR1]
+        queue.close()
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= set(NUMBERS)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

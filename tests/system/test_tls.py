@@ -2,6 +2,8 @@
 
 import os
 import ssl
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import trustme
 
 from prefork.errors import UsageError
 from prefork.settings import Settings
-from prefork.system.tls import Certificates
+from prefork.system.tls import RETRY_LOOKS, Certificates
 from tests.certificates import PAST, Folder
 from tests.handshake import client_context, shake_hands
 
@@ -152,7 +154,7 @@ def test_a_link_that_is_moved_is_a_change(folder: Folder) -> None:
     assert shown(folder, found.context, None) == "two.example"
 
 
-def test_new_files_that_are_no_good_leave_the_old_ones_in_use_and_are_told_once(folder: Folder) -> None:
+def test_new_files_that_are_no_good_leave_the_old_ones_in_use(folder: Folder) -> None:
     found = certificates(folder.make("a", "a.example"))
     folder.make("a", "b.example", until=PAST)
     assert not found.settled()
@@ -161,7 +163,6 @@ def test_new_files_that_are_no_good_leave_the_old_ones_in_use_and_are_told_once(
         found.renew()
     assert shown(folder, found.context, None) == "a.example"
     assert not found.settled()
-    assert found.renew() is False
     folder.make("a", "c.example")
     assert found.renew() is True
     assert shown(folder, found.context, None) == "c.example"
@@ -174,3 +175,26 @@ def test_files_that_are_gone_leave_the_old_ones_in_use(folder: Folder) -> None:
     with pytest.raises(UsageError, match="no such file"):
         found.renew()
     assert shown(folder, found.context, None) == "a.example"
+
+
+def test_files_that_were_no_good_are_read_again_after_a_while(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fresh certificate whose first day is still to come by our clock, say, or a read that failed for once."""
+    found = certificates(folder.make("a", "a.example"))
+    later = datetime.now(UTC) + timedelta(hours=1)
+    folder.make("a", "b.example", since=later, until=later + timedelta(days=1))
+    with pytest.raises(UsageError, match="not valid before"):
+        found.renew()
+    monkeypatch.setattr("prefork.system.certificates.time.time", lambda: time.monotonic() + later.timestamp())
+    assert [found.settled() for _ in range(RETRY_LOOKS + 1)] == [False] * RETRY_LOOKS + [True]
+    assert found.renew() is True
+    assert not any(found.settled() for _ in range(RETRY_LOOKS + 1))
+
+
+def test_a_file_that_could_not_be_read_is_read_once_its_mode_is_mended(folder: Folder) -> None:
+    cert, key = folder.make("a", "a.example")
+    found = certificates((cert, key))
+    before = os.stat(key)
+    while os.stat(key).st_ctime_ns == before.st_ctime_ns:  # until the kernel's clock has ticked
+        os.chmod(key, 0o400)
+    assert os.stat(key).st_mtime_ns == before.st_mtime_ns
+    assert found.renew() is True

@@ -145,6 +145,8 @@ def test_if_none_match(tags: str, part: Part) -> None:
         ("nonsense", WHOLE),
         ("Tue, 14 Nov 2023 22:13:20 -0000", UNCHANGED),
         ("Tue, 14 Nov 99999999 22:13:20 GMT", WHOLE),
+        ("Tue, 14 Nov 99999999999 22:13:20 GMT", WHOLE),
+        ("Tue, 14 Nov 2023 22:13:20 +99999999999999999999", WHOLE),
     ],
 )
 def test_if_modified_since(date: str, part: Part) -> None:

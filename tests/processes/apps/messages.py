@@ -55,6 +55,18 @@ async def gate(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await answer(send, str(os.getpid()))
 
 
+async def after(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Goes on after its answer, as Starlette's background tasks do, and says to the gate that it could end."""
+    await answer(send, "soon")
+    reader, writer = await asyncio.open_unix_connection("gate")
+    try:
+        await reader.read(1)
+        writer.write(b"done")
+        await writer.drain()
+    finally:
+        writer.close()
+
+
 async def told(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Says to the gate what `receive` gives once the client is gone."""
     _, writer = await asyncio.open_unix_connection("gate")
@@ -112,6 +124,7 @@ HANDLERS = {
     "/who": who,
     "/length": length,
     "/gate": gate,
+    "/after": after,
     "/told": told,
     "/flood": flood,
     "/sent": sent,
