@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from prefork.errors import BootError, ResponseError
 from prefork.web.asgi_types import AsgiApp, Message
 
+CANCEL_SECONDS: Final = 1.0  # for an app that is cancelled within its lifespan
 _VERSIONS: Final = {"version": "3.0", "spec_version": "2.0"}
 
 _log = logging.getLogger("prefork.lifespan")
@@ -50,10 +51,11 @@ class AsgiLifespan:
         self._changed = asyncio.Event()
         scope = {"type": "lifespan", "asgi": _VERSIONS, "state": self._state}
         self._task = asyncio.get_running_loop().create_task(self._run(scope), name="lifespan")
-        await self._changed.wait()
+        await self._hear(self._task)
         if self._stage is Stage.SERVING:
             return self._state
         if self._failure is not None:
+            await _end(self._task)
             raise BootError(self._failure)
         error = None if self._task.cancelled() else self._task.exception()
         if self._mode == "on":
@@ -70,10 +72,18 @@ class AsgiLifespan:
         self._stage = Stage.STOPPING
         self._changed.clear()
         self._told.put_nowait({"type": "lifespan.shutdown"})
-        await self._changed.wait()
+        await self._hear(task)
         if self._failure is not None:
             _log.error("the app's shutdown failed: %s", self._failure)
         await task
+
+    async def _hear(self, task: "asyncio.Task[None]") -> None:
+        """Wait for the app's word, or its end. Who gives up ends the app's task."""
+        try:
+            await self._changed.wait()
+        except asyncio.CancelledError:
+            await _end(task)
+            raise
 
     async def _run(self, scope: dict[str, Any]) -> None:
         try:
@@ -103,3 +113,8 @@ class AsgiLifespan:
             self._failure = str(message.get("message") or "no reason was given").strip()
             self._stage = Stage.OVER
         self._changed.set()
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait((task,), timeout=CANCEL_SECONDS)

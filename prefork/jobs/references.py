@@ -1,6 +1,7 @@
 """Functions travel by name, not by value: check that the other process will find the one that is meant."""
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
@@ -69,6 +70,8 @@ def _check_by_name(function: Any, name: str) -> None:
             found = getattr(found, part)
     except AttributeError:
         raise Unsendable(f"{name} is not in its module, or not yet; {_ADVICE}") from None
+    if function.__module__ == "__main__" and not os.path.exists(getattr(sys.modules["__main__"], "__file__", "")):
+        raise Unsendable(f"{name} was typed in here, and offloaders import it from a file: put it into a module")
     if found is not function:
         raise Unsendable(
             f"{name} is the name of something else than this function: a decorator or a later definition has taken it; "

@@ -27,7 +27,7 @@ from prefork.system.tls import Certificates
 from prefork.web import threads
 
 ACCEPT_BATCH: Final = 16  # connections taken per turn of the loop: others on it have their turn too
-END_SECONDS: Final = 2.0  # for handlers that were cancelled
+END_SECONDS: Final = 2.0  # for handlers that were cancelled, and then for the app's shutdown
 _GONE: Final = {errno.EAGAIN, errno.ECONNABORTED, errno.EINTR}  # accept(2): there is nothing there, or not any more
 
 _log = logging.getLogger("prefork.server")
@@ -62,6 +62,7 @@ class Embedded:
         self._requests: set[asyncio.Task[Any]] = set()
         self._arriving: set[asyncio.Task[None]] = set()
         self._resting: set[int] = set()  # listeners that are not polled, by index: there is no room, or no descriptor
+        self._started = False
         self._changed = asyncio.Event()  # something ended that `stop` may wait for
         self._timer = self._loop.call_later(self._service.sweep_seconds, self._tick)
 
@@ -79,6 +80,16 @@ class Embedded:
             failing.pop_all()
         for index in range(len(self._listeners)):
             self._poll(index)
+        self._started = True
+
+    def check_stop(self) -> None:
+        """Raise RuntimeError where `stop` could not be waited for."""
+        if not self._started:
+            raise RuntimeError("this Server still starts: cancel that")
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("this Server runs on another event loop")
+        if asyncio.current_task() in self._requests:
+            raise RuntimeError("a handler cannot wait for the end of its own server: make a task of stop()")
 
     async def stop(self) -> None:
         """See Server.stop."""
@@ -211,7 +222,13 @@ class Embedded:
             _log.warning("%d handlers go on although they were cancelled", len(self._requests))
 
     async def _shut_down(self) -> None:
-        await self._in_context(self._app.shutdown())
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await self._in_context(self._app.shutdown())
+        except TimeoutError:
+            _log.warning("the app's shutdown did not end within %g s", END_SECONDS)
+        except Exception:
+            _log.exception("the app's shutdown failed")
 
     async def _release(self) -> None:
         """Close whatever is open."""

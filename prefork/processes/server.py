@@ -3,6 +3,7 @@
 One process, no forks, no signal handlers. `processes/embedded.py` is what runs between its start and its stop.
 """
 
+import asyncio
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -49,6 +50,7 @@ class Server:
         self._offload = sharing.chosen({name: settings[name] for name in settings if name.startswith("offload_")})
         self._app = app
         self._embedded: Embedded | None = None
+        self._stopped: asyncio.Event | None = None  # of the last stop
 
     def __repr__(self) -> str:
         return f"<Server {', '.join(self.addresses) if self._embedded else 'stopped'}>"
@@ -67,10 +69,20 @@ class Server:
 
     async def stop(self) -> None:
         """Accept no more, let requests in progress finish within `drain_seconds`, cut what is left, run the app's
-        shutdown. Does nothing when it does not run. It can be started again."""
+        shutdown, which has 2 s and whose errors are logged. Does nothing when it does not run; waits for a stop that is
+        in progress. It can be started again. Raises RuntimeError while it starts, on another loop, and in a
+        handler of its own."""
+        if self._embedded is None:
+            if self._stopped is not None:
+                await self._stopped.wait()
+            return
+        self._embedded.check_stop()
         embedded, self._embedded = self._embedded, None
-        if embedded is not None:
+        stopped = self._stopped = asyncio.Event()
+        try:
             await embedded.stop()
+        finally:
+            stopped.set()
 
     async def __aenter__(self) -> Self:
         await self.start()

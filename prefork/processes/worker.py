@@ -148,13 +148,13 @@ class Worker:
         return AccessLog(self._lines.add, f"worker {slot} g{generation} [{os.getpid()}]")
 
     def _tick(self) -> None:
+        self._loop.call_later(self._tick_seconds, self._tick)  # first: a fault below must not stop the heart
         self._board.beat(time.monotonic())
         self._service.sweep()
         if self._arrivals is not None:
             self._arrivals.tick(time.monotonic())
         if self._lines is not None:
             self._lines.flush()
-        self._loop.call_later(self._tick_seconds, self._tick)
 
     # -- connections
 

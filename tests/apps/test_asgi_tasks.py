@@ -18,19 +18,21 @@ UPLOAD = request("POST", "/", "Content-Length: 10")
 ZEROCOPY = "http.response.zerocopysend"
 
 
+async def listen(receive: Receive, received: list[Message]) -> None:
+    """As a task does that waits for the client to leave."""
+    message: Message = {"type": ""}
+    while message["type"] != "http.disconnect":
+        message = await receive()
+        received.append(message)
+
+
 def test_several_may_receive_and_each_piece_comes_once() -> None:
     messages: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        async def listen() -> None:
-            message: Message = {"type": ""}
-            while message["type"] != "http.disconnect":
-                message = await receive()
-                messages.append(message)
-
         async with asyncio.TaskGroup() as group:
             for _ in range(3):
-                group.create_task(listen())
+                group.create_task(listen(receive, messages))
 
     client = AsgiServer(app).connect().send(UPLOAD, b"hello", b"world")
     client.vanish()
@@ -40,14 +42,10 @@ def test_several_may_receive_and_each_piece_comes_once() -> None:
 @pytest.mark.parametrize("sent", [b"", b"hel"], ids=["nothing came", "some came"])
 @pytest.mark.parametrize("length", [10, 1_000_000], ids=["the rest is drained", "the connection is closed"])
 def test_who_waits_for_a_body_hears_that_the_app_has_answered_without_it(sent: bytes, length: int) -> None:
-    received: list[str] = []
+    received: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        async def listen() -> None:
-            while "http.disconnect" not in received:
-                received.append((await receive())["type"])
-
-        listening = asyncio.create_task(listen())
+        listening = asyncio.create_task(listen(receive, received))
         await asyncio.sleep(0)  # it waits now
         await send(start(403))
         await send(body(b"no"))
@@ -55,7 +53,7 @@ def test_who_waits_for_a_body_hears_that_the_app_has_answered_without_it(sent: b
 
     client = AsgiServer(app).connect().send(request("POST", "/", f"Content-Length: {length}", body=sent))
     assert client.statuses() == [403]
-    assert received[-1:] == ["http.disconnect"]
+    assert received[-1:] == [{"type": "http.disconnect"}]
 
 
 def test_after_an_answer_without_the_body_there_is_no_more_of_it() -> None:
@@ -82,14 +80,10 @@ def test_an_error_after_an_answer_without_the_body_is_one_of_the_apps(caplog: py
 
 
 def test_who_listens_hears_that_misuse_has_cut_the_connection() -> None:
-    received: list[str] = []
+    received: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        async def listen() -> None:
-            while "http.disconnect" not in received:
-                received.append((await receive())["type"])
-
-        listening = asyncio.create_task(listen())
+        listening = asyncio.create_task(listen(receive, received))
         await asyncio.sleep(0)
         await send(start(200, [*TEXT, (b"content-length", b"1")]))
         with pytest.raises(ResponseError):
@@ -100,7 +94,7 @@ def test_who_listens_hears_that_misuse_has_cut_the_connection() -> None:
         await listening
 
     AsgiServer(app).get()
-    assert received == ["http.request", "http.disconnect"]
+    assert [message["type"] for message in received] == ["http.request", "http.disconnect"]
 
 
 # -- files

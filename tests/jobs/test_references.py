@@ -110,6 +110,13 @@ def test_a_function_that_is_not_in_its_module_is_refused(monkeypatch: pytest.Mon
     assert check(lost) == f"{__name__}.lost"
 
 
+def test_a_function_that_was_typed_in_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = type(sys)("__main__")  # as in a notebook: no file
+    exec("def double(number): return 2 * number", vars(typed))
+    monkeypatch.setitem(sys.modules, "__main__", typed)
+    assert "__main__.double was typed in here, and offloaders import it from a file" in reason(typed.double)
+
+
 def test_a_refusal_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler's decorator may run before its function has its name."""
 
