@@ -210,7 +210,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tls_handshakes: Annotated[
         int,
         Meta(ge=1, le=65536),
-        about("tls", "Handshakes in progress per worker; more wait for their turn."),
+        about(
+            "tls",
+            "Handshakes that a worker begins at a time; more wait, and one that takes a second gives up its turn.",
+        ),
     ] = 256
 
     forwarded_allow: Annotated[
