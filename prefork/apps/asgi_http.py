@@ -94,8 +94,11 @@ class HttpCycle:
             if stage is _HEAD and kind == START:
                 self._start(message)
             elif stage is _FIRST_BODY and kind == BODY and not message.get("more_body") and not self._wants_trailers:
-                self._stage = _OVER
                 body = message.get("body", b"")
+                if not body and self._exchange.method == "HEAD":  # how long a GET's would be, the app has not said
+                    await self._continue(stage, kind, message)
+                    return
+                self._stage = _OVER
                 self._exchange.respond(self._status, self._fields, body if type(body) is bytes else _bytes(body))
                 self._wake()
             elif kind == EARLY_HINT and stage is _HEAD:

@@ -108,6 +108,15 @@ def bodiless(method: str, status: int) -> bool:
     return method == "HEAD" or status == 204 or status == 304
 
 
+def bodiless_length(status: int, declared: int | None, length: int) -> int | None:
+    """What Content-Length may say of a response without a body: what a GET would have got (RFC 9110, 8.6)."""
+    if status == 204:
+        return None
+    if status == 304:
+        return declared
+    return length if declared is None else declared
+
+
 @lru_cache(maxsize=8)
 def common_lines(server: bool, second: int, without: frozenset[bytes] = _PLAIN) -> bytes:
     """The lines of every response: date (RFC 9110, 6.6.1; `second` is Unix time) and server."""

@@ -9,6 +9,7 @@ from prefork.http.encoding import (
     BegunHead,
     Fields,
     bodiless,
+    bodiless_length,
     common_lines,
     encode_fields,
     interim_line,
@@ -179,7 +180,7 @@ class Exchange(RequestHead):
             self.keep_alive = False
         length: int | None = len(body)
         if self.method == "HEAD" or status == 204 or status == 304:
-            length = _bodiless_length(status, declared, len(body))
+            length = bodiless_length(status, declared, len(body))
             body = b""
         elif declared is not None and declared != length:
             raise ResponseError(f"content-length says {declared}, the body has {length} bytes")
@@ -338,12 +339,3 @@ class Exchange(RequestHead):
             if count > self._left:
                 raise ResponseError(f"the body is {count - self._left} bytes longer than declared")
             self._left -= count
-
-
-def _bodiless_length(status: int, declared: int | None, length: int) -> int | None:
-    """What Content-Length may say of a response without a body: what a GET would have got (RFC 9110, 8.6)."""
-    if status == 204:
-        return None
-    if status == 304:
-        return declared
-    return length if declared is None else declared

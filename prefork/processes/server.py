@@ -6,10 +6,10 @@ One process, no forks, no signal handlers. `processes/embedded.py` is what runs 
 import asyncio
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
 from prefork.errors import UsageError
 from prefork.jobs import sharing
+from prefork.processes.addressed import Addressed
 from prefork.processes.embedded import Embedded
 from prefork.settings import SETTINGS, Settings, load
 
@@ -24,7 +24,7 @@ NOT_HERE: Final = {
 }
 
 
-class Server:
+class Server(Addressed):
     """`async with Server(app) as server:` serves `app` at `server.url` on the running loop.
 
     `app` is an App, a handler, an ASGI or a WSGI app. Port 0, the default, takes a free one. `settings` are those of
@@ -95,20 +95,7 @@ class Server:
 
     @property
     def addresses(self) -> list[str]:
-        """Where it listens: `http://HOST:PORT` or `unix:PATH`. Raises RuntimeError when it does not run."""
+        """Where it listens. Raises RuntimeError when it does not run."""
         if self._embedded is None:
             raise RuntimeError("this Server does not run")
         return self._embedded.addresses
-
-    @property
-    def url(self) -> str:
-        """The first of `addresses`."""
-        return self.addresses[0]
-
-    @property
-    def port(self) -> int:
-        """The TCP port of `url`. Raises RuntimeError for a Unix socket."""
-        port = urlsplit(self.url).port
-        if port is None:
-            raise RuntimeError(f"{self.url} has no port")
-        return port

@@ -10,6 +10,7 @@ import sys
 from typing import Any, Final
 
 from prefork.errors import PreforkError, UsageError
+from prefork.processes.addressed import Addressed
 from prefork.processes.become import to_flags
 from prefork.processes.target_of import target_of
 from prefork.testing.log import Log
@@ -26,7 +27,7 @@ class ClusterError(PreforkError, AssertionError):
     """The server did not start, or did not do what it was told. Holds its log."""
 
 
-class Cluster:
+class Cluster(Addressed):
     """`prefork serve` of one app. `url` and `addresses` tell where once it is ready, `pid` is the master's."""
 
     def __init__(self, target: object, *, workers: int = 2, **settings: Any) -> None:
@@ -74,11 +75,6 @@ class Cluster:
 
     def __repr__(self) -> str:
         return f"<Cluster {self.target} {', '.join(self.addresses)} pid {self.pid}>"
-
-    @property
-    def url(self) -> str:
-        """The first of `addresses`: `http://HOST:PORT`, or `unix:PATH`."""
-        return self.addresses[0]
 
     @property
     def workers(self) -> list[int]:

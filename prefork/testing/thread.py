@@ -5,10 +5,10 @@ import contextlib
 import threading
 from concurrent.futures import Future
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import uvloop
 
+from prefork.processes.addressed import Addressed
 from prefork.processes.server import Server
 
 
@@ -18,7 +18,7 @@ class _Started(NamedTuple):
     addresses: list[str]
 
 
-class ThreadedServer:
+class ThreadedServer(Addressed):
     """Serves an app from its making to `stop`. `url` and `addresses` tell where; see `prefork.Server`."""
 
     def __init__(self, app: object, **settings: Any) -> None:
@@ -32,19 +32,6 @@ class ThreadedServer:
 
     def __repr__(self) -> str:
         return f"<ThreadedServer {', '.join(self.addresses)}>"
-
-    @property
-    def url(self) -> str:
-        """The first of `addresses`: `http://HOST:PORT`, or `unix:PATH`."""
-        return self.addresses[0]
-
-    @property
-    def port(self) -> int:
-        """The TCP port of `url`. Raises RuntimeError for a Unix socket."""
-        port = urlsplit(self.url).port
-        if port is None:
-            raise RuntimeError(f"{self.url} has no port")
-        return port
 
     def stop(self) -> None:
         """As `Server.stop`, and wait for it. Does nothing the second time. Raises what it raises."""

@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 from urllib.parse import quote
 
 from prefork.errors import Disconnected, RequestError, ResponseError
-from prefork.http.encoding import bodiless, encode_fields, status_line
+from prefork.http.encoding import bodiless, bodiless_length, encode_fields, status_line
 from prefork.web.asgi_types import Message, Receive, Scope, Send
 from prefork.web.exchange import Fields, Socket
 from prefork.web.threads import in_thread
@@ -116,10 +116,7 @@ class AsgiExchange:
         head, declared = self._begin(status, fields)
         length: int | None = len(body)
         if bodiless(self.method, status):
-            if status == 204:
-                length = None
-            elif declared is not None or status == 304:
-                length = declared  # what a GET would have got (RFC 9110, 8.6)
+            length = bodiless_length(status, declared, len(body))
             body = b""
         elif declared is not None and declared != length:
             raise ResponseError(f"content-length says {declared}, the body has {length} bytes")

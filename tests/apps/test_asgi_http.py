@@ -78,6 +78,11 @@ def test_a_head_request_gets_no_body() -> None:
     assert client.reply("HEAD").fields["content-length"] == "5"
 
 
+def test_an_app_that_sends_no_body_to_a_head_request_has_not_said_how_long_it_is() -> None:
+    client = AsgiServer(answering(start(), body(b""))).connect().send(request("HEAD", "/"))
+    assert "content-length" not in client.reply("HEAD").fields
+
+
 def test_an_old_client_gets_its_body_until_the_end() -> None:
     app = answering(start(), body(b"he", True), body(b"llo"))
     client = AsgiServer(app).connect().send(request("GET", "/", version="1.0"))

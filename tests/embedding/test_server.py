@@ -215,6 +215,22 @@ def test_its_log_lines_go_where_the_programs_do(loop: str, caplog: pytest.LogCap
     assert logging.getLogger("prefork").handlers == handlers
 
 
+def test_the_proxy_protocol(loop: str) -> None:
+    async def test() -> None:
+        async def handler(request: Request) -> str:
+            return str(request.client)
+
+        async with Server(handler, proxy_protocol=True, forwarded_allow=["127.0.0.1"]) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            header = b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 80\r\n"
+            writer.write(header + b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            assert (await reader.read()).endswith(b"('192.0.2.1', 1111)")
+            writer.close()
+            await writer.wait_closed()
+
+    run(loop, test)
+
+
 def test_tls(loop: str, tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost")

@@ -139,6 +139,7 @@ def test_a_cluster_is_a_real_tree(pytester: pytest.Pytester) -> None:
             cluster = prefork_cluster("shop:app", workers=2, server_header=False)
             assert len(cluster.workers) == 2
             assert {int(httpx.get(f"{cluster.url}/pid").text) for _ in range(4)} == set(cluster.workers)
+            assert cluster.url == f"http://127.0.0.1:{cluster.port}"
             assert "server" not in httpx.get(cluster.url).headers
             os.kill(cluster.pid, 0)
             assert cluster.stop() == 0
