@@ -1,8 +1,9 @@
 """The App: routes, middleware, exception handlers and lifespan of one application."""
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from importlib import import_module
 from types import SimpleNamespace
@@ -54,7 +55,7 @@ class App:
         self._lifespan = lifespan
         self._on_startup: list[Hook] = []
         self._on_shutdown: list[Hook] = []
-        self._running: list[Lifespan] = []
+        self._running: list[tuple[asyncio.AbstractEventLoop, AsyncExitStack]] = []  # one of each start-up
         self._alone = (self,)
 
     def __repr__(self) -> str:
@@ -222,20 +223,21 @@ class App:
         Unsendable for an offloaded handler that an offloader would not find."""
         for handler in (handler for app in self._family() for handler in app._offloaded):
             references.check(handler)
-        for app in self._family():
-            context = None if app._lifespan is None else app._lifespan(app)
-            lifespan = Lifespan(context, app._on_startup, app._on_shutdown)
-            try:
+        async with AsyncExitStack() as started:
+            for app in self._family():
+                context = None if app._lifespan is None else app._lifespan(app)
+                lifespan = Lifespan(context, app._on_startup, app._on_shutdown)
                 await lifespan.startup()
-            except BaseException:
-                await self.shutdown()
-                raise
-            self._running.append(lifespan)
+                started.push_async_callback(lifespan.shutdown)
+            self._running.append((asyncio.get_running_loop(), started.pop_all()))
 
     async def shutdown(self) -> None:
-        """Shut down in reverse order what was started."""
-        while self._running:
-            await self._running.pop().shutdown()
+        """Shut down in reverse order what the last start-up on this loop has started; other servers may run us too."""
+        loop = asyncio.get_running_loop()
+        latest = next((run for run in reversed(self._running) if run[0] is loop), None)
+        if latest is not None:
+            self._running.remove(latest)
+            await latest[1].aclose()
 
     def find(self, request: Request) -> Route:
         """The route for a request; one that raises HTTPError(404 or 405) or answers OPTIONS if there is none."""

@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from prefork import App, Request, Server, StreamingResponse
+from prefork.testing.thread import ThreadedServer
 from prefork.web import threads
 from tests.certificates import Folder
 from tests.embedding.loops import LOOPS, run
@@ -154,6 +155,23 @@ def test_connections_that_nobody_has_accepted_yet_are_served(loop: str) -> None:
             assert client.recv(1000).startswith(b"HTTP/1.1 200")
 
     run(loop, test)
+
+
+def test_each_of_two_servers_has_a_life_of_the_app_to_itself(loop: str) -> None:
+    async def test() -> None:
+        app = make_site()
+        async with Server(app) as server:
+            other = ThreadedServer(app)  # with a loop of its own
+            async with Server(app):
+                assert app.state.life == ["started"] * 3
+            assert app.state.life == ["started"] * 3 + ["stopped"]
+            await asyncio.to_thread(other.stop)
+            assert app.state.life == ["started"] * 3 + ["stopped"] * 2
+            assert (await get(f"{server.url}/stream")).text == "one two three"
+        assert app.state.life == ["started"] * 3 + ["stopped"] * 3
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:  # the loop keeps its thread
+        runner.run(test())
 
 
 def test_a_second_stop_waits_for_the_first(loop: str) -> None:
