@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*[a-z0-9]")
 FOREIGN = {  # of other programs
-    "benchmarks.md": "--scenario --only --rounds --seconds",
+    "benchmarks.md": "--scenario --only --rounds --seconds --static-path-mount",
     "dask.md": "--port --nworkers --nthreads --memory-limit",
     "frameworks.md": "--no-input",
     "websocket.md": "--mode --spec",
