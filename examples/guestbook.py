@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from fcntl import LOCK_EX, flock
 from html import escape
 from pathlib import Path
 from tempfile import gettempdir
@@ -52,11 +53,13 @@ class Book:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")  # workers read while another writes
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS entry"
-            " (id INTEGER PRIMARY KEY, name TEXT, message TEXT, picture TEXT, written TEXT)"
-        )
+        with path.with_suffix(".lock").open("w") as turn:
+            flock(turn, LOCK_EX)  # workers start together, and SQLite does not wait for the change of journal
+            self._db.execute("PRAGMA journal_mode = WAL")  # workers read while another writes
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS entry"
+                " (id INTEGER PRIMARY KEY, name TEXT, message TEXT, picture TEXT, written TEXT)"
+            )
 
     def add(self, name: str, message: str, picture: str | None = None) -> int:
         now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Annotated
@@ -45,11 +46,13 @@ class Shelf:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")  # workers read while another writes
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS book (id INTEGER PRIMARY KEY, title TEXT, author TEXT, year INTEGER)"
-        )
-        self._db.execute("CREATE INDEX IF NOT EXISTS by_title ON book (title COLLATE NOCASE)")
+        with path.with_suffix(".lock").open("w") as turn:
+            flock(turn, LOCK_EX)  # workers start together, and SQLite does not wait for the change of journal
+            self._db.execute("PRAGMA journal_mode = WAL")  # workers read while another writes
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS book (id INTEGER PRIMARY KEY, title TEXT, author TEXT, year INTEGER)"
+            )
+            self._db.execute("CREATE INDEX IF NOT EXISTS by_title ON book (title COLLATE NOCASE)")
 
     def add(self, new: NewBook) -> Book:
         row = (new.title, new.author, new.year)
