@@ -9,7 +9,7 @@ import asyncio
 from enum import Enum, auto
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from prefork.errors import Disconnected, RequestError
 from prefork.http.body import ChunkedFraming, Framing, LengthFraming
@@ -19,6 +19,7 @@ from prefork.http.head import HEAD_END, refusal
 from prefork.http.incoming import IncomingBody
 from prefork.http.outgoing import Outgoing
 from prefork.http.peer import Peer, peer_of
+from prefork.http.successor import Successor
 
 if TYPE_CHECKING:
     from prefork.http.service import Service
@@ -44,30 +45,6 @@ class Phase(Enum):
 _HEAD, _EXCHANGE, _DRAINING, _LINGERING, _CLOSED = Phase  # module names: an enum's attributes cost a call each
 
 
-class Successor(Protocol):
-    """A protocol that takes over from a Connection. The service looks after it as it does after connections; it tells
-    the service with `successor_closed` when the transport is gone."""
-
-    index: int  # of the record of the request that led to it; set by the service
-    deadline: float  # on the loop's clock
-
-    @property
-    def in_progress(self) -> str | None:
-        """What is cut at the drain limit, in words for the log."""
-
-    def took_over(self, transport: asyncio.Transport, task: asyncio.Task[None] | None, data: bytes) -> None:
-        """The transport is yours, with what has arrived; `task` runs the app, which nobody else cancels from now on."""
-
-    def expired(self) -> None:
-        """The deadline has passed."""
-
-    def leave(self) -> None:
-        """The worker drains."""
-
-    def cut(self) -> None:
-        """End now."""
-
-
 class Connection(Outgoing):
     """The server's side of one client connection."""
 
@@ -79,7 +56,6 @@ class Connection(Outgoing):
         "_exchange",
         "_head_begun",
         "_peer",
-        "_reading",
         "_task",
         "deadline",
         "fresh",
@@ -107,7 +83,6 @@ class Connection(Outgoing):
         self._task: asyncio.Task[None] | None = None
         self._eof = False
         self._head_begun = False
-        self._reading = True
 
     def __repr__(self) -> str:
         return f"<Connection {self.phase.name} {self._exchange!r} {'fresh' if self.fresh else 'used'}>"
@@ -535,13 +510,3 @@ class Connection(Outgoing):
             self._exchange.body.break_off(Disconnected("the connection is gone"))  # for whoever still reads
         self._exchange = None
         self._task = None
-
-    def _pause_reading(self) -> None:
-        if self._reading and not self._transport.is_closing():
-            self._reading = False
-            self._transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        if not self._reading and not self._transport.is_closing():
-            self._reading = True
-            self._transport.resume_reading()

@@ -20,8 +20,9 @@ from prefork.http.incoming import IncomingBody
 from prefork.http.sendfile import send_file
 
 if TYPE_CHECKING:
-    from prefork.http.connection import Connection, Successor
+    from prefork.http.connection import Connection
     from prefork.http.peer import Peer
+    from prefork.http.successor import Successor
     from prefork.http.tls import Tls
     from prefork.http.websocket import WebSocket
 

@@ -1,4 +1,5 @@
-"""The writing half of a connection: batches pipelined responses, and makes producers wait for slow clients."""
+"""What a connection does with its transport: batches pipelined responses, makes producers wait for slow clients, and
+stops reading while there is no room for more."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,9 +12,20 @@ WRITES_A_TURN: Final = 32  # what one producer may write before others are serve
 
 
 class Outgoing(asyncio.Protocol):
-    """What a connection writes, on its way to the transport."""
+    """What a connection writes, on its way to the transport; and whether it reads."""
 
-    __slots__ = ("_held", "_held_bytes", "_transport", "_turn", "_write_waiters", "loop", "lost", "on_lost", "writable")
+    __slots__ = (
+        "_held",
+        "_held_bytes",
+        "_reading",
+        "_transport",
+        "_turn",
+        "_write_waiters",
+        "loop",
+        "lost",
+        "on_lost",
+        "writable",
+    )
     _transport: asyncio.Transport
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -23,6 +35,7 @@ class Outgoing(asyncio.Protocol):
         self.on_lost: Callable[[], object] | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
+        self._reading = True
         self._write_waiters: list[asyncio.Future[None]] = []
         self._turn = WRITES_A_TURN
 
@@ -48,6 +61,19 @@ class Outgoing(asyncio.Protocol):
             self._held.clear()
             self._held_bytes = 0
             self._transport.write(data)
+
+    def _pause_reading(self) -> None:
+        if self._reading and not self._transport.is_closing():
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> bool:
+        """Returns whether it had stopped."""
+        if self._reading or self._transport.is_closing():
+            return False
+        self._reading = True
+        self._transport.resume_reading()
+        return True
 
     def pause_writing(self) -> None:
         self.writable = False

@@ -8,12 +8,13 @@ from contextvars import copy_context
 from typing import Any, Final, Protocol
 
 from prefork.errors import RequestError
-from prefork.http.connection import Connection, Successor
+from prefork.http.connection import Connection
 from prefork.http.encoding import BegunHead, Fields, common_lines
 from prefork.http.exchange import Exchange
 from prefork.http.forwarded import ForwardedExchange, believing
 from prefork.http.head import SPOKE_TLS, HeadParser, Limits
 from prefork.http.peer import Peer
+from prefork.http.successor import Successor
 from prefork.http.trust import Trust
 from prefork.settings import Settings
 from prefork.system.seldom import Seldom

@@ -63,7 +63,6 @@ class WebSocket(Outgoing):
         "_ping_due",
         "_pinged_at",
         "_reader",
-        "_reading",
         "_task",
         "_unsent",
         "deadline",
@@ -93,7 +92,6 @@ class WebSocket(Outgoing):
         self._deflate = deflate
         self._reader = MessageReader(service.settings.websocket_max_message, deflate)
         self._inbox = Inbox(service.settings.websocket_queue, self.loop, self._read_on)
-        self._reading = True
         self._heard_at = 0.0  # both on the loop's clock, as of the last sweep
         self._pinged_at: float | None = None  # a ping is out
         self._ping_due: bytes | None = None  # the client's last ping, while it does not read our answers
@@ -356,13 +354,8 @@ class WebSocket(Outgoing):
     def _finish(self, code: int, reason: str) -> None:
         self._inbox.finish(code, reason)
 
-    def _pause_reading(self) -> None:
-        if self._reading and not self._transport.is_closing():
-            self._reading = False
-            self._transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        if not self._reading and not self._transport.is_closing():
-            self._reading = True
+    def _resume_reading(self) -> bool:
+        resumed = super()._resume_reading()
+        if resumed:
             self._heard_at = self.service.now
-            self._transport.resume_reading()
+        return resumed

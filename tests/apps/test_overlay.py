@@ -1,7 +1,6 @@
 """Pages show why newer code cannot start; nothing else is touched, and nothing at all while all is well."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from io import BytesIO
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ from prefork.apps.asgi import AsgiApplication
 from prefork.apps.overlay import OverlaidExchange, Overlay
 from prefork.http.exchange import Exchange
 from prefork.settings import Settings
+from tests.apps.inner import Inner, Run
 from tests.http.server import Server
 from tests.http.transport import HIGH_WATER
 from tests.web.fake_exchange import FakeExchange
@@ -19,28 +19,6 @@ TRACEBACK = "Traceback (most recent call last):\n  File shop.py\nNameError: <é>
 HTML = (b"content-type", b"text/html; charset=utf-8")
 PAGE = b"<!doctype html><h1>Shop</h1>"
 BROWSER = ("accept", "text/html,*/*;q=0.8")
-
-Run = Callable[[Any], Awaitable[None]]
-
-
-class Plain:
-    """An app that is one function."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.calls: list[str] = []
-
-    async def startup(self) -> None:
-        self.calls.append("startup")
-
-    async def shutdown(self) -> None:
-        self.calls.append("shutdown")
-
-    def offloader(self) -> None:
-        self.calls.append("offloader")
-
-    async def __call__(self, exchange: Exchange) -> None:
-        await self.run(exchange)
 
 
 def whole(*fields: tuple[bytes, bytes], status: int = 200, body: bytes = PAGE) -> Run:
@@ -61,7 +39,7 @@ def pieces(*fields: tuple[bytes, bytes], length: int | None = None) -> Run:
 
 
 def overlaid(run: Run, traceback: str = TRACEBACK) -> Overlay:
-    app = Overlay(Plain(run))
+    app = Overlay(Inner(run))
     app.show(traceback)
     return app
 
@@ -252,7 +230,7 @@ def test_a_page_that_comes_from_a_file_shows_it() -> None:
 
 
 def test_the_life_of_the_app_is_its_own() -> None:
-    inner = Plain(whole())
+    inner = Inner(whole())
     app = Overlay(inner)
 
     async def live() -> None:

@@ -10,26 +10,12 @@ from prefork.apps.static import StaticApplication, with_static
 from prefork.errors import Disconnected, UsageError
 from prefork.settings import Settings
 from prefork.web.parts import ONE_WRITE_BYTES
+from tests.apps.inner import Inner
 from tests.web.fake_exchange import FakeExchange, Pairs
 
 
-class Inner:
-    """An application that says it was asked."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-
-    async def startup(self) -> None:
-        self.calls.append("startup")
-
-    async def shutdown(self) -> None:
-        self.calls.append("shutdown")
-
-    def offloader(self) -> None:
-        self.calls.append("offloader")
-
-    async def __call__(self, exchange: Any) -> None:
-        exchange.respond(200, (), b"the app")
+async def say(exchange: Any) -> None:
+    exchange.respond(200, (), b"the app")
 
 
 @pytest.fixture
@@ -44,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 def ask(
     static: list[str], path: str, method: str = "GET", headers: Pairs = (), exchange: FakeExchange | None = None
 ) -> FakeExchange:
-    application: Any = StaticApplication(Inner(), Settings(static=static))
+    application: Any = StaticApplication(Inner(say), Settings(static=static))
     exchange = exchange or FakeExchange(method, path, headers)
     asyncio.run(application(exchange))
     assert exchange.finished
@@ -130,7 +116,7 @@ def test_client_that_leaves_and_cancellation(folder: Path) -> None:
             await asyncio.sleep(0)
 
     async def run() -> None:
-        application: Any = StaticApplication(Inner(), Settings(static=[f"/assets={folder}"]))
+        application: Any = StaticApplication(Inner(say), Settings(static=[f"/assets={folder}"]))
         await application(Cancelled(target="/assets/large.bin"))
 
     with pytest.raises(asyncio.CancelledError):
@@ -138,7 +124,7 @@ def test_client_that_leaves_and_cancellation(folder: Path) -> None:
 
 
 def test_life_of_the_app_is_its_own(folder: Path) -> None:
-    inner = Inner()
+    inner = Inner(say)
     application = StaticApplication(inner, Settings(static=[f"/assets={folder}"]))
 
     async def live() -> None:
@@ -156,13 +142,13 @@ def test_request_for_the_app_goes_straight_to_it(folder: Path) -> None:
         def __call__(self, exchange: Any) -> Any:
             return exchange
 
-    application: Any = StaticApplication(Straight(), Settings(static=[f"/assets={folder}"]))
+    application: Any = StaticApplication(Straight(say), Settings(static=[f"/assets={folder}"]))
     exchange = FakeExchange(target="/other")
     assert application(exchange) is exchange
 
 
 def test_without_folders_there_is_nothing_in_front() -> None:
-    inner = Inner()
+    inner = Inner(say)
     assert with_static(inner, Settings()) is inner
 
 
@@ -177,4 +163,4 @@ def test_without_folders_there_is_nothing_in_front() -> None:
 )
 def test_folder_that_cannot_be_served_is_a_usage_error(folder: Path, static: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        StaticApplication(Inner(), Settings(static=[item.format(folder) for item in static]))
+        StaticApplication(Inner(say), Settings(static=[item.format(folder) for item in static]))

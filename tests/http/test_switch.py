@@ -6,9 +6,9 @@ from typing import cast
 import pytest
 
 from prefork.errors import Disconnected, ResponseError
-from prefork.http.connection import Successor
 from prefork.http.exchange import Exchange
 from prefork.http.service import Service
+from prefork.http.successor import Successor
 from tests.http.server import PLAIN, Client, Server, request
 
 UPGRADE = ("Connection: Upgrade", "Upgrade: echo")
