@@ -102,3 +102,24 @@ class Crashed(OffloadError):
         self.signal = signal
         self.exit_status = exit_status
         self.stack = stack
+
+
+class ChildError(PreforkError):
+    """A child could not do what it was asked for: what it says why. The root of all errors of children."""
+
+
+class ChildrenBusy(ChildError):
+    """As many children run as may, and none ended in time. Nothing was started; try again in `retry_after` seconds."""
+
+    status = 503
+
+    def __init__(self, reason: str, retry_after: int = 1) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class ChildTimeout(ChildError, TimeoutError):
+    """The child's time was over; it was ended, with all that it had started."""
+
+    status = 504

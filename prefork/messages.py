@@ -25,16 +25,18 @@ class Fork:
 
 
 @dataclass(frozen=True, slots=True)
-class ForkOffloader:
-    """master → mold: fork an offloader of the worker in `slot`. Carries its channel and its stacks file."""
+class ForkProcess:
+    """master → mold: fork a process of a role (`processes/roles.py`) for the worker in `slot`. Carries its channel and
+    its stacks file."""
 
     serial: int
     slot: int
+    role: str
 
 
 @dataclass(frozen=True, slots=True)
 class Forked:
-    """mold → master: the worker or offloader ordered as `serial` is process `pid`, and your child."""
+    """mold → master: what was ordered as `serial` is process `pid`, and your child."""
 
     serial: int
     pid: int
@@ -79,32 +81,36 @@ class HandBack:
 
 
 @dataclass(frozen=True, slots=True)
-class WantOffloader:
-    """worker → master: I need an offloader, which I call `number`. Carries its channel and its stacks file."""
+class WantProcess:
+    """worker → master: I need a process of a role, which I call `number`. Carries its channel and its stacks file."""
 
+    role: str
     number: int
 
 
 @dataclass(frozen=True, slots=True)
-class EndOffloader:
-    """worker → master: end this offloader and all it has started: SIGTERM, and SIGKILL after `grace` seconds."""
+class EndProcess:
+    """worker → master: end this process and all it has started: SIGTERM, and SIGKILL after `grace` seconds."""
 
+    role: str
     number: int
     grace: float
 
 
 @dataclass(frozen=True, slots=True)
-class OffloaderForked:
-    """master → worker: your offloader `number` is process `pid`."""
+class ProcessForked:
+    """master → worker: what you called `number` is process `pid`."""
 
+    role: str
     number: int
     pid: int
 
 
 @dataclass(frozen=True, slots=True)
-class OffloaderGone:
-    """master → worker: your offloader ended with `status` (as waitpid gives it), or was never forked: `reason`."""
+class ProcessGone:
+    """master → worker: it ended with `status` (as waitpid gives it), or was never forked: `reason`."""
 
+    role: str
     number: int
     status: int | None
     out_of_memory: bool = False
@@ -147,7 +153,7 @@ class ReopenLogs:
 Message = (
     MoldReady
     | Fork
-    | ForkOffloader
+    | ForkProcess
     | Forked
     | NotForked
     | BootFailed
@@ -155,10 +161,10 @@ Message = (
     | Leave
     | Room
     | HandBack
-    | WantOffloader
-    | EndOffloader
-    | OffloaderForked
-    | OffloaderGone
+    | WantProcess
+    | EndProcess
+    | ProcessForked
+    | ProcessGone
     | Drain
     | Changed
     | ReloadFailed

@@ -53,7 +53,7 @@ class HandlerApplication(NativeApplication):
     async def __call__(self, exchange: Exchange) -> None:
         request = Request(exchange)
         if context.tracking:
-            context.origin.set(request)
+            context.enter(request)
         try:
             if exchange.has_body:
                 exchange.limit_body(self._max_body)
@@ -96,7 +96,7 @@ class AppApplication(NativeApplication):
     async def __call__(self, exchange: Exchange) -> None:
         request = Request(exchange)
         if context.tracking:
-            context.origin.set(request)
+            context.enter(request)
         try:
             route = self._find(request)
             if exchange.has_body:

@@ -1,5 +1,6 @@
 """What travels along with a job: the id of the request it belongs to, and the context variables the app has named."""
 
+import asyncio
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final, Protocol
 
@@ -15,15 +16,25 @@ class Origin(Protocol):
 
 origin: Final[ContextVar[Origin | None]] = ContextVar("prefork.origin", default=None)
 
-tracking = False  # whether `origin` is set for every request, which costs each of them 0.6 µs
+handling: Final[ContextVar["asyncio.Task[Any] | None"]] = ContextVar("prefork.handling", default=None)
+"""The task that handles the current request, also in tasks that it has started."""
+
+tracking = False  # whether `enter` is called for every request, which costs each of them 0.6 µs
 
 _carried: Final[dict[str, ContextVar[Any]]] = {}
 
 
 def track_requests() -> None:
-    """Let `origin` be set for every request from now on: somebody in this process has asked for `offload`."""
+    """Let `enter` be called for every request from now on: somebody in this process has asked for `offload`, or for
+    children."""
     global tracking
     tracking = True
+
+
+def enter(request: Origin) -> None:
+    """The current task handles a request."""
+    origin.set(request)
+    handling.set(asyncio.current_task())
 
 
 def carry(*variables: ContextVar[Any]) -> None:

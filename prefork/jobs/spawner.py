@@ -1,20 +1,21 @@
-"""Ask another process to fork and end offloaders: the master, or outside of a prefork server the nursery."""
+"""Ask another process to fork and end processes for us: the master, or outside of a prefork server the nursery."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from prefork.messages import EndOffloader, Message, OffloaderForked, OffloaderGone, WantOffloader
+from prefork.messages import EndProcess, Message, ProcessForked, ProcessGone, WantProcess
 from prefork.system.channel import Channel, ChannelClosed
 
 RETRY_SECONDS: Final = 0.01  # its queue is full, and nothing tells when it reads
 
 
 class ChannelSpawner:
-    """Sends orders through a channel. Who reads the channel passes what is for us to `hear`."""
+    """Sends the orders for processes of one role through a channel. Who reads the channel lets us `hear` it all."""
 
-    def __init__(self, channel: Channel, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, channel: Channel, loop: asyncio.AbstractEventLoop, role: str) -> None:
+        self.role = role
         self.on_forked: Callable[[int, int], None] = lambda number, pid: None
         self.on_gone: Callable[[int, int | None, bool, str], None] = lambda number, status, oom, reason: None
         self._channel = channel
@@ -22,18 +23,20 @@ class ChannelSpawner:
         self._unsent: deque[tuple[Message, Sequence[int]]] = deque()
 
     def order(self, number: int, descriptors: Sequence[int]) -> None:
-        self._send(WantOffloader(number), descriptors)
+        self._send(WantProcess(self.role, number), descriptors)
 
     def end(self, number: int, grace: float) -> None:
-        self._send(EndOffloader(number, grace))
+        self._send(EndProcess(self.role, number, grace))
 
     def close(self) -> None:
         """The channel is not ours to close."""
 
     def hear(self, message: Message) -> None:
-        if isinstance(message, OffloaderForked):
+        if not isinstance(message, ProcessForked | ProcessGone) or message.role != self.role:
+            return
+        if isinstance(message, ProcessForked):
             self.on_forked(message.number, message.pid)
-        elif isinstance(message, OffloaderGone):
+        else:
             self.on_gone(message.number, message.status, message.out_of_memory, message.reason)
 
     def _send(self, message: Message, descriptors: Sequence[int] = ()) -> None:

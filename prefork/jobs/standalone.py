@@ -18,7 +18,7 @@ from typing import Any, Final
 from prefork.jobs.backends import make_backend
 from prefork.jobs.pool import Pool
 from prefork.jobs.spawner import ChannelSpawner
-from prefork.messages import Message, OffloaderGone
+from prefork.messages import Message, ProcessGone
 from prefork.settings import Settings, load
 from prefork.system.channel import Channel, ChannelClosed
 
@@ -72,13 +72,15 @@ async def _close_with_loop(pool: Pool, on_close: Callable[[Pool], None]) -> Asyn
 class NurserySpawner(ChannelSpawner):
     """Starts the nursery with the first order, and anew when it has died."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings, modules: Sequence[str]) -> None:
-        """`modules` are imported before offloaders are forked."""
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, settings: Settings, modules: Sequence[str], role: str = "offloader"
+    ) -> None:
+        """`modules` are imported before the first process is forked."""
         self._settings = settings
         self._modules = list(modules)
         self._process: subprocess.Popen[bytes] | None = None
-        self._living: set[int] = set()  # offloaders that were ordered and are not gone
-        super().__init__(self._start_channel(), loop)
+        self._living: set[int] = set()  # processes that were ordered and are not gone
+        super().__init__(self._start_channel(), loop, role)
 
     def order(self, number: int, descriptors: Sequence[int]) -> None:
         self._living.add(number)
@@ -91,7 +93,7 @@ class NurserySpawner(ChannelSpawner):
         super().order(number, descriptors)
 
     def hear(self, message: Message) -> None:
-        if isinstance(message, OffloaderGone):
+        if isinstance(message, ProcessGone):
             self._living.discard(message.number)
         super().hear(message)
 

@@ -14,9 +14,10 @@ from typing import NoReturn
 
 from prefork.apps.application import Application
 from prefork.errors import BootError, UsageError
-from prefork.messages import BootFailed, Fork, Forked, ForkOffloader, MoldReady, NotForked, ReopenLogs, shorten
+from prefork.messages import BootFailed, Fork, Forked, ForkProcess, MoldReady, NotForked, ReopenLogs, shorten
 from prefork.processes.app import make_app
-from prefork.processes.offloader import OffloaderStart, run_offloader
+from prefork.processes.owned_start import OwnedStart
+from prefork.processes.roles import ROLES
 from prefork.processes.start import MoldStart, WorkerStart
 from prefork.processes.worker import run_worker
 from prefork.system import log, process
@@ -72,8 +73,9 @@ def _serve(start: MoldStart, app: Application | None, channel: Channel, stacks: 
         elif isinstance(order, Fork):
             become = partial(run_worker, WorkerStart(start, order, descriptors), app)
             _fork(order.serial, start, channel, stacks, become)
-        elif isinstance(order, ForkOffloader):
-            its = OffloaderStart(
+        elif isinstance(order, ForkProcess):
+            its = OwnedStart(
+                order.role,
                 start.settings,
                 start.master,
                 channel=descriptors[0],
@@ -83,13 +85,13 @@ def _serve(start: MoldStart, app: Application | None, channel: Channel, stacks: 
                 generation=start.generation,
             )
             prepare = partial(_import_late, start) if app is None else app.offloader
-            _fork(order.serial, start, channel, stacks, partial(run_offloader, its, prepare), leads=True)
+            _fork(order.serial, start, channel, stacks, partial(ROLES[order.role], its, prepare), leads=True)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
 def _import_late(start: MoldStart) -> None:
-    """Without preload, an offloader imports the app itself, as workers do."""
+    """Without preload, such a process imports the app itself, as workers do."""
     make_app(start).offloader()
     log.serve_root(start.log_file, start.settings)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
-from prefork.messages import Fork, ForkOffloader, Message
+from prefork.messages import Fork, ForkProcess, Message
 from prefork.processes.child import fork_child
 from prefork.processes.link import WorkerLink
 from prefork.processes.stacks import StacksLog, StacksPipe
@@ -51,10 +51,10 @@ class MoldHandle:
         finally:
             link.forget_worker_ends()
 
-    def order_offloader(self, serial: int, slot: int, descriptors: Sequence[int]) -> bool:
-        """Order an offloader for the worker of a slot. False when the mold cannot take orders any more."""
+    def order_process(self, order: ForkProcess, descriptors: Sequence[int]) -> bool:
+        """Order a process for a worker. False when the mold cannot take orders any more."""
         try:
-            return self.channel.send(ForkOffloader(serial, slot), descriptors)
+            return self.channel.send(order, descriptors)
         except ChannelClosed:
             return False
 

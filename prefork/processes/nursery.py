@@ -1,4 +1,4 @@
-"""The nursery: forks and ends offloaders for a program that is not served by prefork. `python -m` runs it, clean.
+"""The nursery: forks and ends processes for a program that is not served by prefork. `python -m` runs it, clean.
 
 It does what master and mold do for a worker: it imports the program's code, stays single-threaded, forks on order,
 reaps, and ends what it has forked when its owner is gone.
@@ -16,10 +16,11 @@ from multiprocessing import spawn
 from typing import Any, Final
 
 from prefork.jobs import client
-from prefork.messages import EndOffloader, WantOffloader, shorten
+from prefork.messages import EndProcess, WantProcess, shorten
 from prefork.processes.mold import open_descriptors, warn_if_unsafe_to_fork
-from prefork.processes.offloader import OffloaderStart, run_offloader
-from prefork.processes.offloaders import Offloaders
+from prefork.processes.owned import OwnedProcesses
+from prefork.processes.owned_start import OwnedStart
+from prefork.processes.roles import ROLES
 from prefork.settings import Settings
 from prefork.system import log, process
 from prefork.system.channel import Channel, ChannelClosed
@@ -40,7 +41,7 @@ class Nursery:
         self._settings = settings
         self._log_file = log_file
         self._failure = failure
-        self._offloaders = Offloaders()
+        self._owned = OwnedProcesses()
         self._serial = 0
         self._closed = False
         self._selector = selectors.DefaultSelector()
@@ -50,46 +51,47 @@ class Nursery:
 
     def run(self) -> None:
         """Serve until the owner is gone, and everything it had."""
-        while not self._closed or self._offloaders:
+        while not self._closed or self._owned:
             now = time.monotonic()
-            wake_at = min(self._offloaders.deadlines(), default=now + LONGEST_WAIT_SECONDS)
+            wake_at = min(self._owned.deadlines(), default=now + LONGEST_WAIT_SECONDS)
             for key, _ in self._selector.select(max(0.0, wake_at - now)):
                 key.data()
-            self._offloaders.tick(time.monotonic())
+            self._owned.tick(time.monotonic())
 
     def _obey(self) -> None:
         try:
             while received := self._channel.receive():
                 message, descriptors = received
-                if isinstance(message, WantOffloader):
-                    self._fork(message.number, descriptors)
-                elif isinstance(message, EndOffloader):
-                    self._offloaders.end(self._channel, message.number, message.grace, time.monotonic())
+                if isinstance(message, WantProcess):
+                    self._fork(message, descriptors)
+                elif isinstance(message, EndProcess):
+                    self._owned.end(self._channel, message, time.monotonic())
         except ChannelClosed:
             self._closed = True
             self._selector.unregister(self._channel)
-            self._offloaders.end_owned(self._channel, time.monotonic())
+            self._owned.end_owned(self._channel, time.monotonic())
 
-    def _fork(self, number: int, descriptors: list[int]) -> None:
+    def _fork(self, wanted: WantProcess, descriptors: list[int]) -> None:
         self._serial += 1
         now = time.monotonic()
-        self._offloaders.add(self._serial, self._channel, number, 0, now)
+        self._owned.add(self._serial, self._channel, wanted, 0, now)
         try:
             if self._failure:
-                self._offloaders.not_forked(self._serial, self._failure)
+                self._owned.not_forked(self._serial, self._failure)
                 return
             channel, stacks = descriptors
-            start = OffloaderStart(self._settings, os.getpid(), channel, stacks, self._log_file.descriptor)
+            log_file = self._log_file.descriptor
+            start = OwnedStart(wanted.role, self._settings, os.getpid(), channel, stacks, log_file)
             pid = os.fork()
             if pid == 0:
                 try:
-                    run_offloader(start, _nothing)
+                    ROLES[wanted.role](start, _nothing)
                 finally:
                     os._exit(1)  # never up into our own frames
             os.setpgid(pid, pid)
-            self._offloaders.forked(self._serial, pid, now)
+            self._owned.forked(self._serial, pid, now)
         except OSError as error:  # the limit on processes, or memory
-            self._offloaders.not_forked(self._serial, error.strerror or str(error))
+            self._owned.not_forked(self._serial, error.strerror or str(error))
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -97,11 +99,11 @@ class Nursery:
     def _reap(self) -> None:
         self._signals.drain()
         for pid, status in process.reap():
-            self._offloaders.reaped(pid, status)
+            self._owned.reaped(pid, status)
 
 
 def _nothing() -> None:
-    """What an offloader has to import when its nursery has imported the program."""
+    """What a process has to import when its nursery has imported the program."""
 
 
 def import_program(preparation: dict[str, Any], modules: list[str]) -> str:

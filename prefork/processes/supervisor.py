@@ -16,7 +16,7 @@ from prefork.messages import (
     BootFailed,
     Changed,
     Drain,
-    EndOffloader,
+    EndProcess,
     Forked,
     HandBack,
     Leave,
@@ -25,14 +25,14 @@ from prefork.messages import (
     NotForked,
     Ready,
     ReopenLogs,
-    WantOffloader,
+    WantProcess,
 )
 from prefork.processes.breakage import Breakage
 from prefork.processes.generations import Generations
 from prefork.processes.handout import HandOut
 from prefork.processes.link import WorkerLink
 from prefork.processes.molds import MoldHandle, Molds
-from prefork.processes.offloaders import Offloaders
+from prefork.processes.owned import OwnedProcesses
 from prefork.processes.reports import DeathReports
 from prefork.processes.stacks import StacksLog
 from prefork.processes.watch import Watch, drain_seconds
@@ -75,7 +75,7 @@ class Supervisor:
         self._stacks = StacksLog(selector)
         self._molds = Molds(selector, self._stacks, become_mold, self._obey_mold)
         self._generations = Generations(self.roster, self._molds)
-        self._offloaders = Offloaders()
+        self._owned = OwnedProcesses()
         self._reports = DeathReports()
         self._watchdog = Watchdog(settings, self.roster, links, handout)
         self._breakage = Breakage(links, settings.reload)
@@ -88,7 +88,7 @@ class Supervisor:
     @property
     def finished(self) -> bool:
         """Whether everybody is gone, as it should be."""
-        left = self.roster.handles or self._molds or self._offloaders or self._watch
+        left = self.roster.handles or self._molds or self._owned or self._watch
         return self._stopping and not left
 
     def start(self, now: float) -> None:
@@ -103,7 +103,7 @@ class Supervisor:
         self.changed = False
         self._watchdog.look(now, late)
         self._stacks.write_quiet(now)
-        self._offloaders.tick(now)
+        self._owned.tick(now)
         self._molds.abort_late(now, self._settings.boot_seconds)
         for generation in self._unforked(now - self._settings.boot_seconds):
             self._molds.kill_idle(generation)
@@ -123,7 +123,7 @@ class Supervisor:
         yield from self._watchdog.deadlines(now)
         yield from self._watch.deadlines(now)
         yield from self._stacks.deadlines()
-        yield from self._offloaders.deadlines()
+        yield from self._owned.deadlines()
         yield from self._molds.deadlines(self._settings.boot_seconds)
         if not self._stopping:
             yield from planning.deadlines(self.roster, now)
@@ -160,7 +160,7 @@ class Supervisor:
         self._stopping = self.changed = True
         for handle in list(self.roster):
             kill(handle)
-        self._offloaders.kill_all()
+        self._owned.kill_all()
         self._watch.end()
         for mold in self._molds:
             mold.send_signal(signal.SIGKILL)
@@ -179,7 +179,7 @@ class Supervisor:
                 self._worker_gone(handle, status, now)
             elif mold is not None:
                 self._mold_gone(mold, status, now)
-            elif self._offloaders.reaped(pid, status) or self._watch.reaped(pid, status, now):
+            elif self._owned.reaped(pid, status) or self._watch.reaped(pid, status, now):
                 self.changed = True
             else:
                 self._strangers[pid] = status
@@ -197,13 +197,13 @@ class Supervisor:
             self._boot_failed(str(mold), mold.generation, message)
         elif isinstance(message, Forked):
             self._forked(message, time.monotonic())
-        elif isinstance(message, NotForked) and not self._offloaders.not_forked(message.serial, message.reason):
+        elif isinstance(message, NotForked) and not self._owned.not_forked(message.serial, message.reason):
             self._not_forked(message, time.monotonic())
 
     def _mold_gone(self, mold: MoldHandle, status: int, now: float) -> None:
         self.changed = True
         expected = self._molds.remove(mold)
-        self._offloaders.mold_gone(mold.generation)
+        self._owned.mold_gone(mold.generation)
         for handle in [h for h in self.roster if h.pid is None and h.generation == mold.generation]:
             self._forget_worker(handle)  # ordered, and never forked
         if expected or self._stopping:
@@ -242,9 +242,9 @@ class Supervisor:
     def _forked(self, message: Forked, now: float) -> None:
         handle = self.roster.by_serial(message.serial)
         status = self._strangers.pop(message.pid, None)
-        if self._offloaders.forked(message.serial, message.pid, now):
+        if self._owned.forked(message.serial, message.pid, now):
             if status is not None:
-                self._offloaders.reaped(message.pid, status)
+                self._owned.reaped(message.pid, status)
             return
         if handle is None:
             process.send_signal(message.pid, signal.SIGKILL)
@@ -267,7 +267,7 @@ class Supervisor:
     def _unforked(self, before: float) -> set[int]:
         """The generations of what was ordered before that time and is not forked yet."""
         late = {handle.generation for handle in self.roster if handle.pid is None and handle.ordered_at <= before}
-        return late.union(self._offloaders.unforked(before))
+        return late.union(self._owned.unforked(before))
 
     def _hear_worker(self, link: WorkerLink) -> None:
         try:
@@ -292,11 +292,11 @@ class Supervisor:
             _log.info("%s is ready", handle)
         elif isinstance(message, BootFailed):
             self._boot_failed(str(handle), handle.generation, message)
-        elif isinstance(message, WantOffloader):
+        elif isinstance(message, WantProcess):
             mold = self._molds.ready_for(handle.generation)
-            self._offloaders.order(mold, self.roster.next_serial(), link, message.number, descriptors, now)
-        elif isinstance(message, EndOffloader):
-            self._offloaders.end(link.channel, message.number, message.grace, now)
+            self._owned.order(mold, self.roster.next_serial(), link, message, descriptors, now)
+        elif isinstance(message, EndProcess):
+            self._owned.end(link.channel, message, now)
         elif isinstance(message, Leave) and not self._stopping:
             self._retire(handle, "SIGTERM", now, self._drain_seconds, hand_back=True)
 
@@ -387,7 +387,7 @@ class Supervisor:
         """It is gone, or never was: what it did not read goes to others."""
         link = self._links.pop(handle.serial)
         self._unregister(link.channel)
-        self._offloaders.end_owned(link.channel, time.monotonic())
+        self._owned.end_owned(link.channel, time.monotonic())
         self._stacks.forget(link.stacks)
         self._handout.dispatch(link.take_back())
         link.close()

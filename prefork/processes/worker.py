@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 import uvloop
 
 from prefork.apps.application import Application
+from prefork.children import home
 from prefork.errors import BootError, UsageError
 from prefork.http.access import AccessLog
 from prefork.http.arrival import Arrivals
@@ -101,6 +102,8 @@ class Worker:
         """Serve until drained. Returns the exit code; what the start-up hooks raise passes through."""
         self._loop = asyncio.get_running_loop()
         self._pool = self._make_pool()
+        self._home = home.Home(self._loop, self._start.settings, lambda role, _: self._make_spawner(role))
+        home.install(self._home)
         await self._app.startup()
         self._service = Service(self._app.__call__, self._start.settings, self._board, self._access_log())
         self._arrivals = self._make_arrivals()
@@ -122,13 +125,16 @@ class Worker:
 
     def _make_pool(self) -> Pool:
         """Where this worker's jobs go: offloaders that the master has the mold fork."""
-        self._spawner = ChannelSpawner(self._channel, self._loop)
+        self._spawner = self._make_spawner("offloader")
         workers = self._start.mold.workers
         pool = Pool(self._start.settings, lambda pool: make_backend(pool, self._spawner, workers))
         install(pool)
         self._loop.add_reader(self._channel.fileno(), self._read_orders)
         pool.backend.start()
         return pool
+
+    def _make_spawner(self, role: str) -> ChannelSpawner:
+        return ChannelSpawner(self._channel, self._loop, role)
 
     def _make_arrivals(self) -> Arrivals | None:
         """What comes before HTTP, if anything does."""
@@ -220,6 +226,7 @@ class Worker:
                     show_failure(self._app, order.traceback if isinstance(order, ReloadFailed) else "")
                 else:
                     self._spawner.hear(order)
+                    self._home.hear(order)
         except ChannelClosed:
             os._exit(1)  # the master is gone; the kernel is about to kill us anyway
 
@@ -269,10 +276,11 @@ class Worker:
             _log.warning("the app's shutdown hooks did not end within %g s", SHUTDOWN_SECONDS)
         except Exception:
             _log.exception("the app's shutdown hooks failed")
-        try:
-            async with asyncio.timeout(SHUTDOWN_SECONDS):
-                await self._pool.close()
-        except TimeoutError:
-            _log.warning("offloaders did not end within %g s and are ended", SHUTDOWN_SECONDS)
+        for what, close in (("offloaders", self._pool.close), ("children", self._home.close)):
+            try:
+                async with asyncio.timeout(SHUTDOWN_SECONDS):
+                    await close()
+            except TimeoutError:
+                _log.warning("%s did not end within %g s and are ended", what, SHUTDOWN_SECONDS)
         if self._lines is not None:
             self._lines.close(SHUTDOWN_SECONDS)

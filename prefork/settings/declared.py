@@ -17,6 +17,7 @@ GROUPS = {
     "app": "Application",
     "development": "Development",
     "offload": "Offload",
+    "children": "Children",
     "logging": "Logging and readiness",
 }
 
@@ -372,6 +373,22 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Annotated[str, Meta(min_length=1)] | None,
         about("offload", "Address of the Dask scheduler, such as tcp://scheduler:8786."),
     ] = None
+
+    max_children: Annotated[
+        int,
+        Meta(ge=1, le=4096),
+        about("children", "Programs and forked processes that run at a time in each worker; more wait."),
+    ] = 64
+    children_wait_seconds: Annotated[
+        float,
+        Meta(ge=0, le=LONGEST),
+        about("children", "How long a child may wait for its turn; then ChildrenBusy (503).", "seconds"),
+    ] = 10.0
+    children_grace_seconds: Annotated[
+        float,
+        Meta(ge=0, le=LONGEST),
+        about("children", "Time between SIGTERM and SIGKILL for a child that is ended, and all it started.", "seconds"),
+    ] = 1.0
 
     log_format: Annotated[Literal["text", "json"], about("logging", "Form of log lines.")] = "text"
     log_level: Annotated[

@@ -67,7 +67,7 @@ async def _handle(app: "App", exchange: AsgiExchange) -> None:
     """Leave the exchange finished, failed or aborted. Raises nothing but CancelledError."""
     request = Request(exchange)
     if context.tracking:
-        context.origin.set(request)
+        context.enter(request)
     try:
         route = app.find_below(request, exchange.root) if exchange.root else app.find(request)
         if exchange.has_body or route.max_body is not None:

@@ -1,4 +1,7 @@
-"""Whose offloaders there are, and their end: a signal for all that they started, and the news for their owner."""
+"""Processes that belong to a worker, and their end: a signal for all that they started, and the news for their owner.
+
+Offloaders are such, and the Python processes that app code forks.
+"""
 
 import logging
 import os
@@ -7,23 +10,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from prefork.messages import OffloaderForked, OffloaderGone
+from prefork.messages import EndProcess, ForkProcess, ProcessForked, ProcessGone, WantProcess
 from prefork.processes.link import WorkerLink
 from prefork.processes.molds import MoldHandle
 from prefork.system import cgroup, process
 from prefork.system.channel import Channel
 
-ORPHAN_SECONDS: Final = 1.0  # what an offloader gets between SIGTERM and SIGKILL when its worker has died
+ORPHAN_SECONDS: Final = 1.0  # what one gets between SIGTERM and SIGKILL when its worker has died
 
-_log = logging.getLogger("prefork.offloaders")
+_log = logging.getLogger("prefork.owned")
 
 
 @dataclass(eq=False)
-class OffloaderHandle:
-    """What was reported of one offloader. `number` is what its owner calls it."""
+class OwnedProcess:
+    """What was reported of one process. `number` is what its owner calls it, among those of that role."""
 
     serial: int
     owner: Channel
+    role: str
     number: int
     generation: int  # of its mold
     ordered_at: float  # monotonic seconds
@@ -34,27 +38,33 @@ class OffloaderHandle:
     kill_at: float | None = None  # monotonic seconds
 
 
-class Offloaders:
-    """The offloaders that were ordered and are not gone, with their process groups."""
+class OwnedProcesses:
+    """The processes that were ordered and are not gone, with their process groups."""
 
     def __init__(self) -> None:
-        self._handles: dict[int, OffloaderHandle] = {}  # by serial
+        self._handles: dict[int, OwnedProcess] = {}  # by serial
         self._oom = cgroup.OomKills()
 
     def __bool__(self) -> bool:
         return bool(self._handles)
 
-    def add(self, serial: int, owner: Channel, number: int, generation: int, now: float) -> None:
+    def add(self, serial: int, owner: Channel, wanted: WantProcess, generation: int, now: float) -> None:
         """One is ordered."""
-        self._handles[serial] = OffloaderHandle(serial, owner, number, generation, now)
+        self._handles[serial] = OwnedProcess(serial, owner, wanted.role, wanted.number, generation, now)
 
     def order(
-        self, mold: MoldHandle | None, serial: int, link: WorkerLink, number: int, descriptors: list[int], now: float
+        self,
+        mold: MoldHandle | None,
+        serial: int,
+        link: WorkerLink,
+        wanted: WantProcess,
+        descriptors: list[int],
+        now: float,
     ) -> None:
         """Order one from the mold of its worker's generation, with `descriptors`, which are closed here."""
         owner = link.handle
-        self.add(serial, link.channel, number, owner.generation, now)
-        if mold is None or not mold.order_offloader(serial, owner.slot, descriptors):
+        self.add(serial, link.channel, wanted, owner.generation, now)
+        if mold is None or not mold.order_process(ForkProcess(serial, owner.slot, wanted.role), descriptors):
             self.not_forked(serial, f"there is no mold of generation {owner.generation} to fork it from")
         for descriptor in descriptors:
             os.close(descriptor)
@@ -65,8 +75,8 @@ class Offloaders:
         if handle is None:
             return False
         handle.pid = pid
-        _log.debug("offloader %d is process %d", handle.number, pid)
-        handle.owner.tell(OffloaderForked(handle.number, pid))
+        _log.debug("%s %d is process %d", handle.role, handle.number, pid)
+        handle.owner.tell(ProcessForked(handle.role, handle.number, pid))
         if handle.ended:
             self._terminate(handle, now)
         return True
@@ -75,7 +85,7 @@ class Offloaders:
         """One could not be forked. Returns whether it was one of ours."""
         handle = self._handles.pop(serial, None)
         if handle is not None:
-            handle.owner.tell(OffloaderGone(handle.number, None, reason=reason))
+            handle.owner.tell(ProcessGone(handle.role, handle.number, None, reason=reason))
         return handle is not None
 
     def mold_gone(self, generation: int) -> None:
@@ -93,19 +103,19 @@ class Offloaders:
         if handle is None:
             return False
         handle.reaped = True
-        _log.debug("offloader %d (pid %d) ended: %s", handle.number, pid, process.exit_words(status))
-        handle.owner.tell(OffloaderGone(handle.number, status, self._oom.more()))
+        _log.debug("%s %d (pid %d) ended: %s", handle.role, handle.number, pid, process.exit_words(status))
+        handle.owner.tell(ProcessGone(handle.role, handle.number, status, self._oom.more()))
         # As long as it has members, the group's number is not given to anybody else (setpgid(2)).
         if handle.kill_at is None or not process.end_group(pid, 0):
             process.end_group(pid, signal.SIGKILL)
             del self._handles[handle.serial]
         return True
 
-    def end(self, owner: Channel, number: int, grace: float, now: float) -> None:
-        """End one, with its group: SIGTERM, and SIGKILL after `grace` seconds."""
+    def end(self, owner: Channel, order: EndProcess, now: float) -> None:
+        """End one, with its group: SIGTERM, and SIGKILL after the order's grace."""
         for handle in self._handles.values():
-            if handle.owner is owner and handle.number == number:
-                self._end(handle, grace, now)
+            if handle.owner is owner and (handle.role, handle.number) == (order.role, order.number):
+                self._end(handle, order.grace, now)
 
     def end_owned(self, owner: Channel, now: float) -> None:
         """Their owner is gone: end them all."""
@@ -132,14 +142,14 @@ class Offloaders:
             if handle.pid is not None:
                 process.end_group(handle.pid, signal.SIGKILL)
 
-    def _end(self, handle: OffloaderHandle, grace: float, now: float) -> None:
+    def _end(self, handle: OwnedProcess, grace: float, now: float) -> None:
         if handle.ended and grace >= handle.grace:
             return
         handle.ended, handle.grace = True, grace
         if handle.pid is not None:
             self._terminate(handle, now)
 
-    def _terminate(self, handle: OffloaderHandle, now: float) -> None:
+    def _terminate(self, handle: OwnedProcess, now: float) -> None:
         assert handle.pid is not None
         process.end_group(handle.pid, signal.SIGTERM)
         process.end_group(handle.pid, signal.SIGCONT)  # one that is stopped would not see it
