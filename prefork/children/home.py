@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from prefork.children.places import Places
 from prefork.jobs.spawner import ChannelSpawner
 from prefork.jobs.standalone import NurserySpawner
 from prefork.messages import Message
@@ -24,6 +25,7 @@ class Home:
     def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings, make_spawner: MakeSpawner) -> None:
         self.loop = loop
         self.settings = settings
+        self.places = Places(settings.max_children, settings.children_wait_seconds)
         self.on_close: list[Callable[[], Awaitable[None]]] = []  # run last in, first out
         self._make_spawner = make_spawner
         self._spawners: dict[str, ChannelSpawner] = {}

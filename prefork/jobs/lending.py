@@ -26,7 +26,8 @@ _thread = _Thread()
 @contextmanager
 def lending() -> Iterator[list[int]]:
     """Within it, what is pickled in this thread may lend descriptors: they are in the list, and stay their owners'."""
-    outer, lent = _thread.lent, []
+    lent: list[int] = []
+    outer = _thread.lent
     _thread.lent = lent
     try:
         yield lent
