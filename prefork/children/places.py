@@ -30,7 +30,7 @@ class Places:
         except BaseException as error:
             if turn.done() and not turn.cancelled():
                 self.free()  # it was given to us while we went away
-            else:
+            elif turn in self._waiting:
                 self._waiting.remove(turn)
             if isinstance(error, TimeoutError):
                 raise ChildrenBusy(
