@@ -50,6 +50,23 @@ class WebSocketClosed(Disconnected):
         self.reason = reason
 
 
+class Busy(PreforkError):
+    """There is no room for more work. Nothing was started; try again in `retry_after` seconds (whole)."""
+
+    status = 503
+
+    def __init__(self, reason: str, retry_after: int = 1) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class Overdue(PreforkError, TimeoutError):
+    """Its time was over."""
+
+    status = 504
+
+
 class OffloadError(PreforkError):
     """A job did not give a result: what it says why. The root of all errors of offload."""
 
@@ -58,21 +75,12 @@ class Unsendable(OffloadError):
     """A function, argument or result cannot go from one process to another: says which, and what to do."""
 
 
-class QueueFull(OffloadError):
-    """Too many jobs wait already, or for too long. Nothing was started; try again in `retry_after` seconds (whole)."""
-
-    status = 503
-
-    def __init__(self, reason: str, retry_after: int) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.retry_after = retry_after
+class QueueFull(OffloadError, Busy):
+    """Too many jobs wait already, or for too long."""
 
 
-class Timeout(OffloadError, TimeoutError):
+class Timeout(OffloadError, Overdue):
     """The job's time was over, counted from its submission. If it ran, its processes were ended."""
-
-    status = 504
 
 
 class Cancelled(OffloadError):
@@ -108,18 +116,10 @@ class ChildError(PreforkError):
     """A child could not do what it was asked for: what it says why. The root of all errors of children."""
 
 
-class ChildrenBusy(ChildError):
-    """As many children run as may, and none ended in time. Nothing was started; try again in `retry_after` seconds."""
-
-    status = 503
-
-    def __init__(self, reason: str, retry_after: int = 1) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.retry_after = retry_after
+class ChildrenBusy(ChildError, Busy):
+    """As many children run as may, and none ended in time."""
 
 
-class ChildTimeout(ChildError, TimeoutError):
+class ChildTimeout(ChildError, Overdue):
     """The child's time was over; it was ended, with all that it had started."""
 
-    status = 504

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from prefork.errors import PreforkError, QueueFull, RequestError, Timeout
+from prefork.errors import Busy, Overdue, PreforkError, RequestError
 from prefork.jobs.references import name_of
 from prefork.web.handlers import endpoint
 from prefork.web.http_error import HTTPError
@@ -59,13 +59,13 @@ class ExceptionHandlers:
 
 def status_of(error: Exception) -> int | None:
     """The status an error asks for; None if it is a fault, which nobody expected."""
-    return error.status if isinstance(error, HTTPError | RequestError | QueueFull | Timeout) else None
+    return error.status if isinstance(error, HTTPError | RequestError | Busy | Overdue) else None
 
 
 def as_http_error(error: BaseException) -> HTTPError | None:
-    """The error as an answer, where it is one: 503 for a job that was refused, 504 for one that took too long."""
-    if isinstance(error, QueueFull):
+    """The error as an answer, where it is one: 503 for work that was refused, 504 for what took too long."""
+    if isinstance(error, Busy):
         return HTTPError(error.status, headers={"retry-after": str(error.retry_after)})
-    if isinstance(error, Timeout):
+    if isinstance(error, Overdue):
         return HTTPError(error.status)
     return error if isinstance(error, HTTPError) else None
