@@ -15,14 +15,14 @@ from prefork.jobs.hooks import on_offload_start, on_offload_stop
 from prefork.jobs.options import Offload
 from prefork.jobs.references import name_of
 from prefork.web.failures import log_failure
+from prefork.web.fallbacks import NOT_FOUND, UPGRADE_REQUIRED, not_allowed, options
 from prefork.web.handlers import check_handler, endpoint, is_async
-from prefork.web.http_error import HTTPError
 from prefork.web.lifespan import Hook, Lifespan
 from prefork.web.offloaded import offloaded
 from prefork.web.recovery import ExceptionHandlers, as_http_error, status_of
 from prefork.web.request import Request
 from prefork.web.response import Response, as_response
-from prefork.web.routing import Route, Router, allow_field, parse_pattern, split_path
+from prefork.web.routing import Route, Router, parse_pattern, split_path
 from prefork.web.static import StaticFolder
 from prefork.web.websocket import websocket_endpoint
 
@@ -251,7 +251,7 @@ class App:
         if route is not None:
             return route
         if exchange.target == b"*":
-            return _options(self._all_methods())
+            return options(self._all_methods())
         return self._search(request, exchange.method, split_path(exchange.target))
 
     def find_below(self, request: Request, root: str) -> Route:
@@ -313,15 +313,15 @@ class App:
             return found[0]
         if self._sockets.methods and self._sockets.find("GET", segments, set()):
             if method in ("GET", "HEAD"):
-                return _UPGRADE_REQUIRED
+                return UPGRADE_REQUIRED
             allowed.add("GET")
         if allowed:
-            return _options(allowed) if method == "OPTIONS" else _not_allowed(allowed)
+            return options(allowed) if method == "OPTIONS" else not_allowed(allowed)
         for prefix, app in self._mounts:
             if tuple(segments[: len(prefix)]) == prefix:
                 route = app._search(request, method, segments[len(prefix) :] or [""])
                 return app._entered(route, prefix)
-        return _NOT_FOUND
+        return NOT_FOUND
 
     def _search_socket(self, request: Request, segments: list[str]) -> Route | None:
         """As `_search`, for WebSockets. None: what asks for one here gets the answer that others get."""
@@ -371,31 +371,3 @@ class App:
 
 async def _pass_through(middleware: Middleware, call: CallNext, request: Request) -> Response:
     return as_response(await middleware(request, call), middleware)
-
-
-async def _not_found(request: Request) -> Response:
-    raise HTTPError(404)
-
-
-_NOT_FOUND = Route(_not_found, _not_found)
-
-
-async def _upgrade_required(request: Request) -> Response:
-    raise HTTPError(426, "a WebSocket is served here", {"upgrade": "websocket"})
-
-
-_UPGRADE_REQUIRED = Route(_upgrade_required, _upgrade_required)
-
-
-def _not_allowed(methods: set[str]) -> Route:
-    async def not_allowed(request: Request) -> Response:
-        raise HTTPError(405, headers={"allow": allow_field(methods)})
-
-    return Route(not_allowed, not_allowed)
-
-
-def _options(methods: set[str]) -> Route:
-    async def options(request: Request) -> Response:
-        return Response(status=204, headers={"allow": allow_field(methods)})
-
-    return Route(options, options)
