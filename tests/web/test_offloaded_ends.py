@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from prefork.errors import Cancelled, Crashed, OffloadError, QueueFull, Timeout, Unsendable
+from prefork.errors import Cancelled, ChildrenBusy, ChildTimeout, Crashed, OffloadError, QueueFull, Timeout, Unsendable
 from prefork.jobs.options import Offload
 from prefork.web import (
     App,
@@ -106,6 +106,8 @@ def test_exception_handlers_take_errors_of_jobs_by_their_class(name: str, status
     [
         (QueueFull("full", 7), 503, "7"),
         (Timeout("late"), 504, None),
+        (ChildrenBusy("64 run", 10), 503, "10"),
+        (ChildTimeout("late"), 504, None),
         (HTTPError(404), 404, None),
         (Crashed("died"), None, None),
         (Cancelled("gone"), None, None),
