@@ -56,7 +56,7 @@ class WorkerLink:
         while batch := handoff.take(self._unread):
             unread += batch
         self.handle.handed -= len(unread)
-        return unread
+        return [passed for passed in unread if passed.descriptor != handoff.LOST]
 
     def close(self) -> None:
         """Close all but the stacks, which `StacksLog.forget` closes."""

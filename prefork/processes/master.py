@@ -22,6 +22,7 @@ from prefork.system.signals import SignalQueue
 
 RESERVED_DESCRIPTORS: Final = 128  # of a process, for what is no connection
 OFFLOADER_DESCRIPTORS: Final = 8  # of a worker, for each of its offloaders: channel, stacks, arenas
+CHILD_DESCRIPTORS: Final = 5  # of a worker, for each program: three pipes, a pidfd, and one more while it starts
 LONGEST_WAIT_SECONDS: Final = 60.0
 
 _SIGNALS: Final = (
@@ -192,7 +193,8 @@ def _affordable_connections(settings: Settings) -> int:
     wanted = settings.max_connections
     limit = process.raise_descriptor_limit()
     offloaders = cgroup.usable_cpus() if settings.offload_max == "auto" else settings.offload_max
-    most = max(1, min(wanted, limit - RESERVED_DESCRIPTORS - OFFLOADER_DESCRIPTORS * offloaders))
+    others = OFFLOADER_DESCRIPTORS * offloaders + CHILD_DESCRIPTORS * settings.max_children
+    most = max(1, min(wanted, limit - RESERVED_DESCRIPTORS - others))
     if most < wanted:
         _log.warning(
             "max_connections is %d, but the limit on open descriptors is %d: using %d (see ulimit -n)",

@@ -167,9 +167,18 @@ class Worker:
     def _take_connections(self) -> bool:
         """Take one message's worth from the hand-out queue. Returns whether there was one."""
         batch = handoff.take(self._queue)
-        for passed in batch:
+        arrived = [passed for passed in batch if passed.descriptor != handoff.LOST]
+        for passed in arrived:
             self._open(passed)
+        if len(arrived) < len(batch):
+            self._lose(len(batch) - len(arrived))
         return bool(batch)
+
+    def _lose(self, count: int) -> None:
+        """Connections did not reach us: app code has opened more than `_affordable_connections` leaves it."""
+        for _ in range(count):
+            self._board.count_lost()
+        _log.error("%d connections are lost: too many open files; lower --max-connections, or see ulimit -n", count)
 
     def _accept_connections(self, index: int) -> None:
         """Accept by ourselves from our slot's own listener (balance kernel)."""

@@ -7,9 +7,11 @@ is taken whole by one of them.
 import array
 import socket
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Final, NamedTuple
 
 BATCH: Final = 64  # connections a message
+LOST: Final = -1  # in the place of a descriptor that this process had no room for (EMFILE): the kernel has closed it
 _ROOM = socket.CMSG_SPACE(BATCH * array.array("i").itemsize)
 _LEVEL, _TYPE = socket.SOL_SOCKET, socket.SCM_RIGHTS
 
@@ -32,7 +34,7 @@ def put(end: socket.socket, connections: Sequence[Passed]) -> bool:
 
 
 def take(end: socket.socket) -> list[Passed]:
-    """One message's connections, which the caller owns from now on; empty when there is none."""
+    """One message's connections, which the caller owns from now on, LOST ones among them; empty when there is none."""
     try:
         listeners, ancillary, _, _ = end.recvmsg(BATCH, _ROOM, socket.MSG_CMSG_CLOEXEC)
     except OSError:
@@ -41,4 +43,6 @@ def take(end: socket.socket) -> list[Passed]:
     for level, kind, data in ancillary:
         if level == _LEVEL and kind == _TYPE:
             descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
-    return [Passed(descriptor, listener) for descriptor, listener in zip(descriptors, listeners, strict=False)]
+    return [
+        Passed(descriptor, listener) for descriptor, listener in zip_longest(descriptors, listeners, fillvalue=LOST)
+    ]

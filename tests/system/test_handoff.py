@@ -1,6 +1,7 @@
 """Connections on their way to a worker: in batches, taken whole, by whoever reads first."""
 
 import os
+import resource
 import socket
 from collections.abc import Iterator
 
@@ -8,7 +9,7 @@ import pytest
 
 from prefork.system import handoff
 from prefork.system.channel import seqpacket_pair
-from prefork.system.handoff import BATCH, Passed
+from prefork.system.handoff import BATCH, LOST, Passed
 
 
 @pytest.fixture
@@ -121,3 +122,20 @@ def test_an_empty_queue_has_nothing_and_does_not_wait(ends: tuple[socket.socket,
     assert handoff.take(ends[1]) == []
     ends[0].close()
     assert handoff.take(ends[1]) == []
+
+
+def test_a_connection_that_a_process_has_no_room_for_is_told_and_not_forgotten(
+    ends: tuple[socket.socket, socket.socket], pipe: tuple[int, int]
+) -> None:
+    assert handoff.put(ends[0], [Passed(pipe[0], 0), Passed(pipe[1], 1), Passed(pipe[0], 2)])
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(pipe[0])
+    os.close(free)  # the lowest that is free: the limit leaves room for this one
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, before[1]))
+    try:
+        taken = handoff.take(ends[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert taken == [Passed(free, 0), Passed(LOST, 1), Passed(LOST, 2)]
+    assert handoff.take(ends[1]) == []
+    os.close(free)
