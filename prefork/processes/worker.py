@@ -184,15 +184,23 @@ class Worker:
         """Accept by ourselves from our slot's own listener (balance kernel)."""
         for _ in range(ACCEPT_BATCH):
             if len(self._service.connections) + len(self._arriving) >= self._start.mold.max_connections:
-                self._loop.remove_reader(self._listeners[index])  # back with the next tick that finds room
-                self._loop.call_later(self._tick_seconds, self._listen_again, index)
+                self._pause_accepting(index)
                 return
             try:
                 connection, _ = self._listeners[index].accept()
-            except OSError:  # nothing there, or gone again; out of descriptors: the backlog keeps it
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:  # out of descriptors or memory; the backlog keeps it
+                _log.warning("cannot accept connections for now: %s", error.strerror)
+                self._pause_accepting(index)
                 return
             self._board.count_accepted()
             self._open(Passed(connection.detach(), index))
+
+    def _pause_accepting(self, index: int) -> None:
+        """Until the next tick that finds room. The listener stays readable: to be called again at once would spin."""
+        self._loop.remove_reader(self._listeners[index])
+        self._loop.call_later(self._tick_seconds, self._listen_again, index)
 
     def _listen_again(self, index: int) -> None:
         if not self._service.draining:

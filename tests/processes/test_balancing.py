@@ -146,3 +146,15 @@ def test_kernel_balancing_keeps_to_max_connections(tree: Tree, gate: Gate) -> No
     served.close()
     gate.wait_entered().release()
     assert (second if served is first else first).receive().status == 200
+
+
+def test_kernel_balancing_leaves_in_the_backlog_what_a_worker_has_no_descriptor_for(tree: Tree) -> None:
+    tree.start("faults:app", "--balance", "kernel", *CALM, workers=1)
+    first = tree.client()
+    first.send("/full/1")
+    assert first.receive().status == 200
+    waiting = tree.asking("/who")
+    tree.log.wait("cannot accept connections for now: Too many open files")
+    first.send("/full/0")
+    assert first.receive().status == 200
+    assert waiting.receive().text == str(tree.worker(0))

@@ -6,6 +6,7 @@
 import asyncio
 import ctypes
 import os
+import resource
 import select
 import signal
 import socket
@@ -27,6 +28,14 @@ async def who(request: Request) -> str:
 @app.get("/imported-by")
 async def imported_by(request: Request) -> str:
     return str(IMPORTED_BY)
+
+
+@app.get("/full/{full:int}")
+async def full(request: Request) -> str:
+    """1: leave this process no descriptor; 0: as many as before."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3 if request.path_params["full"] else hard, hard))
+    return "done"
 
 
 @app.get("/nodelay")
