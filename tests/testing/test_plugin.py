@@ -223,7 +223,7 @@ def test_nothing_of_a_cluster_outlives_its_test(pytester: pytest.Pytester, how: 
         from pathlib import Path
         import httpx
 
-        def test_it(prefork_cluster, monkeypatch):
+        def test_it(monkeypatch, prefork_cluster):  # in this order: the first one is undone last
             monkeypatch.setattr("prefork.testing.cluster.END_SECONDS", 0.2)
             cluster = prefork_cluster("shop:app", workers=2)
             Path("pids").write_text(" ".join(map(str, [cluster.pid, *cluster.workers])))
