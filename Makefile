@@ -7,7 +7,7 @@ INSTALLED = $(VENV)/.installed
 DEVELOPED = $(VENV)/.developed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo example-db example-db-stop test test-fast test-processes test-all check fmt docs bench bench-respawn bench-offload clean
+.PHONY: help demo example-db example-db-stop test test-fast test-processes test-all check fmt docs bench bench-respawn bench-offload bench-children clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,9 +58,15 @@ bench: $(INSTALLED)  ## measure against other servers and pools (needs wrk; see 
 	$(RUN)/python benchmarks/run.py
 	$(RUN)/python benchmarks/respawn.py
 	$(RUN)/python benchmarks/offload.py
+	$(RUN)/python benchmarks/children.py
+	$(RUN)/python benchmarks/threads_and_processes.py
 
 bench-offload: $(INSTALLED)  ## measure offload against other pools of processes only
 	$(RUN)/python benchmarks/offload.py
+
+bench-children: $(INSTALLED)  ## measure children against asyncio, multiprocessing and Node only
+	$(RUN)/python benchmarks/children.py
+	$(RUN)/python benchmarks/threads_and_processes.py
 
 clean:  ## remove virtual environments, caches and installed peers
 	rm -rf .venv .venv-* benchmarks/.peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,29 +10,25 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a script finds its own folder only
 
 from benchmarks import offload_bars, offload_mixed, offload_pools
-from benchmarks.generator import LoadError
-from benchmarks.offload_bars import BASE, Verdict
-from benchmarks.offload_figures import CRASH_JOBS, CRASHING, Jobs, Sample, tally, worst
-from benchmarks.offload_pools import CRASH_WAYS, ONE_AT_A_TIME, WAYS, PoolError
-from benchmarks.offload_tables import jobs_table, mixed_table, pool_table, verdicts_table
+from benchmarks.offload_bars import BASE
+from benchmarks.offload_figures import CRASH_JOBS, CRASHING, Jobs, tally, worst
+from benchmarks.offload_pools import CRASH_WAYS, ONE_AT_A_TIME, WAYS
+from benchmarks.offload_tables import jobs_table, mixed_table, pool_table
 from benchmarks.options import names, positive
 from benchmarks.peers import NODE_PACKAGES, PeerError, program, tool
-from benchmarks.probe import ProbeError
-from benchmarks.process import StartError, prepare
+from benchmarks.process import prepare
 from benchmarks.report import machine, publish, versions
+from benchmarks.rounds import ROUNDS, Sample, turns
 from benchmarks.table import bars_line
+from benchmarks.verdicts import Verdict, verdicts_table
 
-ROUNDS = 5  # fewer are for trying the harness out
 CORES = 2  # for everything together, so that a larger machine measures the same
 CRASH_SECONDS = 30  # until jobs that nobody answers are given up
-FAILURES = (PeerError, PoolError, StartError, ProbeError, LoadError, OSError)
 
-One = TypeVar("One")
 Part = tuple[list[str], list[Verdict]]  # of the report: paragraphs, bars
 
 
@@ -66,22 +62,6 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--scenario", type=names(SCENARIOS), default=SCENARIOS, metavar="NAME,..")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="append the report to a file")
     return parser.parse_args(words)
-
-
-def turns(what: str, only: Sequence[str], rounds: int, one: Callable[[str, int], One]) -> tuple[list[One], list[str]]:
-    """`one` of each name in each round, and a paragraph on those that failed."""
-    found: list[One] = []
-    failed = []
-    for number in range(1, rounds + 1):
-        for name in only:
-            try:
-                found.append(one(name, number))
-                outcome = str(found[-1])
-            except FAILURES as error:
-                failed.append(f"- {name}, round {number}: {error}")
-                outcome = f"invalid: {error}"
-            print(f"{what} {number}/{rounds} {name}: {outcome}", file=sys.stderr)
-    return found, ["Invalid, and not in the figures:\n\n" + "\n".join(failed)] if failed else []
 
 
 def pools(name: str, only: Sequence[str], rounds: int, seconds: int) -> Part:

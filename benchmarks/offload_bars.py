@@ -1,36 +1,16 @@
 """The bars that prefork's offload is to reach."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from operator import sub, truediv
 
-from benchmarks.offload_figures import CRASH_JOBS, CRASHING, Jobs, Mixed, Sample, paired
-from benchmarks.table import Bar, number
+from benchmarks.offload_figures import CRASH_JOBS, CRASHING, Jobs, Mixed
+from benchmarks.rounds import Sample, paired
+from benchmarks.verdicts import Verdict, at_least, at_most
 
 BASE = "prefork"
 PPE = ("ppe", "ppe-direct")  # judged by the faster in each round
 PISCINA = ("piscina",)
 RIVAL = "uvicorn"  # of the mixed load
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A bar in words, with the figure that it judges."""
-
-    title: str
-    limit: str
-    measured: str
-    bar: Bar
-
-
-def at_most(title: str, limit: float, figure: float | None, form: str) -> Verdict:
-    """A figure that is to be low."""
-    return Verdict(title, f"≤ {limit:{form}}", number(figure, form), Bar(limit, figure))
-
-
-def at_least(title: str, limit: float, figure: float | None, form: str) -> Verdict:
-    """A figure that is to be high: Bar knows only upper limits, so both change their sign."""
-    return Verdict(title, f"≥ {limit:{form}}", number(figure, form), Bar(-limit, None if figure is None else -figure))
 
 
 def round_trip(samples: Sequence[Sample]) -> list[Verdict]:

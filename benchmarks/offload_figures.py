@@ -1,20 +1,10 @@
-"""What a round of a pool or a server gave, and how two of them compare."""
+"""What a round of a server under mixed load gave, and what became of a pool's jobs."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from statistics import median
 
 CRASH_JOBS = 1_000  # apps/offload_scenarios.py and apps/offload_piscina.js submit as many
 CRASHING = 10
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One figure of one round."""
-
-    name: str
-    round: int
-    value: float
 
 
 @dataclass(frozen=True)
@@ -40,29 +30,6 @@ class Jobs:
     struck: int  # other jobs that were answered with one
     other: int
     unanswered: int
-
-
-def paired(
-    samples: Iterable[Sample],
-    base: str,
-    others: Sequence[str],
-    best: Callable[[Iterable[float]], float],
-    compare: Callable[[float, float], float],
-) -> float | None:
-    """`compare(base, best of the others)`: the median over the rounds that have both. None without such a round.
-
-    Within a round, because absolute figures drift from round to round; the best, so that a peer that can be called in
-    two ways is judged by the one that suits it.
-    """
-    rounds: dict[int, dict[str, float]] = {}
-    for sample in samples:
-        rounds.setdefault(sample.round, {})[sample.name] = sample.value
-    compared = [
-        compare(values[base], best(values[name] for name in others if name in values))
-        for values in rounds.values()
-        if base in values and any(name in values for name in others)
-    ]
-    return median(compared) if compared else None
 
 
 def tally(lines: Iterable[Mapping[str, object]]) -> Jobs:

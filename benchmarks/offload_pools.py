@@ -1,17 +1,12 @@
 """Run one scenario on one pool in a process of its own, and read the lines it prints."""
 
-import json
-import os
-import signal
-import subprocess
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from benchmarks.peers import ROOT, node_modules, program
+from benchmarks.printed import Outcome, ProgramError, parse, printed
 from benchmarks.probe import ask
-from benchmarks.process import end_all, free_port, last_line, running
+from benchmarks.process import free_port, running
 from benchmarks.servers import APPS
 
 EXTRA_SECONDS = 60.0  # beyond a scenario's own time: start, warm-up, the end of the pool
@@ -26,12 +21,6 @@ DIRTY = (
     " --no-control-socket --dirty-app offload_dirty:Jobs --dirty-workers 1"
 )
 
-Line = dict[str, Any]
-
-
-class PoolError(Exception):
-    """A pool could not be measured; the text says why."""
-
 
 @dataclass(frozen=True)
 class Way:
@@ -44,14 +33,6 @@ class Way:
     caller: str = "asyncio (uvloop)"  # in words
     options: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a pool's program printed, and why it printed no more where it did not end well."""
-
-    lines: list[Line]
-    problem: str | None = None
 
 
 WAYS = {
@@ -97,10 +78,10 @@ def measure(way: Way, scenario: str, seconds: int) -> Outcome:
 
 
 def value(way: Way, scenario: str, seconds: int) -> float:
-    """The one figure of a scenario. PoolError if there is none; also raises what `measure` raises."""
+    """The one figure of a scenario. ProgramError if there is none; also raises what `measure` raises."""
     outcome = measure(way, scenario, seconds)
     if outcome.problem or not outcome.lines or "value" not in outcome.lines[0]:
-        raise PoolError(outcome.problem or f"printed no figure: {outcome.lines!r}")
+        raise ProgramError(outcome.problem or f"printed no figure: {outcome.lines!r}")
     return float(outcome.lines[0]["value"])
 
 
@@ -113,42 +94,3 @@ def served(way: Way, scenario: str, seconds: int) -> Outcome:
         (answer,) = ask(port, request.encode(), seconds=seconds + EXTRA_SECONDS)
     lines = parse(answer.body)
     return Outcome(lines, None if answer.status == 200 else f"answered {answer.status}: {lines!r}")
-
-
-def printed(words: Sequence[str], variables: Mapping[str, str], limit: float) -> Outcome:
-    """Run a program for at most `limit` seconds, and end whatever it leaves behind."""
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            list(words),
-            cwd=APPS,
-            env={**os.environ, **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            code: int | None = process.wait(limit)
-        except subprocess.TimeoutExpired:
-            code = None
-        finally:
-            end_all(process)
-        output.seek(0)
-        return Outcome(parse(output.read()), ended(code, limit, last_line(log)))
-
-
-def parse(text: bytes) -> list[Line]:
-    """The whole lines of a program that may have been killed while it wrote. PoolError if one is not JSON."""
-    try:
-        return [json.loads(line) for line in text.split(b"\n")[:-1]]
-    except ValueError as error:
-        raise PoolError(f"not JSON lines: {text[:200]!r}") from error
-
-
-def ended(code: int | None, limit: float, last: str) -> str | None:
-    """Why a program did not end well, None if it did."""
-    if code is None:
-        return f"did not end within {limit:.0f} s: {last}"
-    if code < 0:
-        return f"ended by {signal.Signals(-code).name}"
-    return f"ended with {code}: {last}" if code else None

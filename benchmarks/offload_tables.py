@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from operator import truediv
 
-from benchmarks.offload_bars import Verdict
-from benchmarks.offload_figures import CRASH_JOBS, CRASHING, Jobs, Mixed, Sample, paired, worst
+from benchmarks.offload_figures import CRASH_JOBS, CRASHING, Jobs, Mixed, worst
+from benchmarks.rounds import Sample, paired
 from benchmarks.table import markdown, middle, number
 
 
@@ -55,9 +55,3 @@ def jobs_table(found: Sequence[tuple[str, Jobs]], titles: Mapping[str, str]) -> 
         faultless = sum((one.right, one.named) == (CRASH_JOBS - CRASHING, CRASHING) for one in own)
         rows.append([title, *(f"{count:,}" for count in counts), f"{faultless} of {len(own)}"])
     return markdown(header, rows)
-
-
-def verdicts_table(verdicts: Sequence[Verdict]) -> str:
-    """The bars, and whether they were reached."""
-    rows = [[verdict.title, verdict.limit, verdict.measured, verdict.bar.verdict()] for verdict in verdicts]
-    return markdown(["bar", "limit", "measured", "reached"], rows)

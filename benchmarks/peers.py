@@ -28,14 +28,16 @@ POOLS = {
     "pebble": ("pebble==5.2.3", "uvloop==0.23.0", "numpy==2.4.6"),
     "dirty": (*SERVERS["gunicorn"], "numpy==2.4.6"),
 }
-# Versions only, one environment a peer. "heavy" holds SERVERS and the app that is slow to import.
+# Versions only, one environment a peer. "heavy" holds SERVERS and the app that is slow to import; "children" an app of
+# a realistic size, for what it costs to start something from it.
 PACKAGES = {
     **SERVERS,
     **MORE_SERVERS,
     **POOLS,
     "heavy": (*dict.fromkeys(sum(SERVERS.values(), ())), "fastapi==0.165.0", "numpy==2.4.6"),
+    "children": ("uvloop==0.23.0", "fastapi==0.165.0", "numpy==2.4.6", "pandas==3.1.1"),
 }
-WITH_THIS_TREE = ("heavy", "pool")
+WITH_THIS_TREE = ("heavy", "pool", "children")
 NODE_PACKAGES = {"piscina": "piscina@5.3.2"}
 DEBIAN = {"wrk": "wrk", "node": "nodejs", "npm": "npm", "cc": "gcc libc6-dev", "openssl": "openssl"}
 

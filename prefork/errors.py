@@ -120,6 +120,60 @@ class ChildrenBusy(ChildError, Busy):
     """As many children run as may, and none ended in time."""
 
 
+class ActorNotStarted(ChildError):
+    """An actor's process could not be made: its class raised, and `reason` has the traceback, or it died."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"actor {name} cannot start: {reason}")
+        self.name = name
+        self.reason = reason
+
+
 class ChildTimeout(ChildError, Overdue):
     """The child's time was over; it was ended, with all that it had started."""
 
+
+class ChildNotStarted(ChildError):
+    """There is no such program or folder, no permission, no such user, or no room: says which, and what to do."""
+
+
+class ChildFailed(ChildError):
+    """A program ended with another status than 0, or by a signal: one of `status` and `signal` is set. `stderr` is the
+    end of what it wrote there."""
+
+    def __init__(
+        self, reason: str, status: int | None = None, signal: int | None = None, stderr: bytes | str = b""
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+        self.signal = signal
+        self.stderr = stderr
+
+
+class OutputTooLarge(ChildError):
+    """A program wrote more than it may, and was ended. `stdout` and `stderr` hold what was read, up to the limit."""
+
+    def __init__(self, reason: str, stdout: bytes | str = b"", stderr: bytes | str = b"") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+class ChildDisconnected(ChildError, ConnectionError):
+    """There is nobody to talk to (any more): the other side of a fork has disconnected, or its process has ended."""
+
+
+class ChildCrashed(ChildDisconnected):
+    """A forked child was killed by a signal that nobody here had sent, or its target has raised: the `__cause__`.
+
+    `signal` is its number, or None; `stack` is what Python was doing then, as far as faulthandler could tell.
+    """
+
+    def __init__(self, reason: str, signal: int | None = None, stack: str = "", out_of_memory: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.signal = signal
+        self.stack = stack
+        self.out_of_memory = out_of_memory

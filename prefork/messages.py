@@ -26,11 +26,11 @@ class Fork:
 
 @dataclass(frozen=True, slots=True)
 class ForkProcess:
-    """master → mold: fork a process of a role (`processes/roles.py`) for the worker in `slot`. Carries its channel and
-    its stacks file."""
+    """master → mold: fork a process of a role (`processes/roles.py`) for the worker in `slot`, or for all. Carries its
+    channel and its stacks file."""
 
     serial: int
-    slot: int
+    slot: int | None
     role: str
 
 
@@ -52,7 +52,7 @@ class NotForked:
 
 @dataclass(frozen=True, slots=True)
 class BootFailed:
-    """mold or worker → master: the app could not be imported, or its start-up hooks failed."""
+    """mold, worker or actor → master: the app could not be imported, or its start-up hooks or its class raised."""
 
     traceback: str
     usage: bool = False  # the target itself is wrong: `traceback` is one line for the operator
@@ -60,7 +60,7 @@ class BootFailed:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """worker → master: the start-up hooks ran, I serve."""
+    """worker or actor → master: the start-up hooks ran, I serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,111 @@ class ProcessGone:
 
 
 @dataclass(frozen=True, slots=True)
+class WantActor:
+    """worker → master: connect me to an actor of `count` processes, which I call `number`. Among what the app declares
+    it is that `index`, `shared` by all workers or mine alone; without an index its class comes along, in a memfd."""
+
+    number: int
+    name: str
+    count: int
+    shared: bool
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ActorReady:
+    """master → worker: each process of the actor you call `number` has started."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActorFailed:
+    """master → worker: it cannot start, and is not there any more."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActorUp:
+    """master → worker: one of its processes is there; your seat on its board. Carries your end of a channel to it, a
+    duplicate of its own end, its stacks file and its board."""
+
+    number: int
+    process: int
+    seat: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActorGone:
+    """master → worker: that process ended with `status` (as waitpid gives it)."""
+
+    number: int
+    process: int
+    status: int
+    out_of_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EndActor:
+    """worker → master: end that process, with SIGKILL after `grace` seconds, and start another, if it still runs the
+    call that it has begun at `began`: it takes too long."""
+
+    number: int
+    process: int
+    grace: float
+    began: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveActor:
+    """worker → master: I need it no more."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActorClosed:
+    """master → worker: and it is gone, if it was yours alone."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class BeActor:
+    """master → actor: what you are, as in `WantActor`. Carries your board, and the class if there is no index."""
+
+    name: str
+    index: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ActorSession:
+    """master → actor: somebody is connected to you and has that seat. Carries your end of the channel."""
+
+    seat: int
+
+
+@dataclass(frozen=True, slots=True)
+class WantShared:
+    """mold or worker → master: the app asks for `size` bytes of memory of that name. The import waits for the answer."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """master → mold or worker: here it is. Carries its descriptor, unless there is a `reason` why not."""
+
+    name: str
+    size: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """master → worker: finish what is in progress within `seconds`, then exit. Idle connections go back, or close."""
 
@@ -165,6 +270,18 @@ Message = (
     | EndProcess
     | ProcessForked
     | ProcessGone
+    | WantActor
+    | ActorReady
+    | ActorFailed
+    | ActorUp
+    | ActorGone
+    | EndActor
+    | LeaveActor
+    | ActorClosed
+    | BeActor
+    | ActorSession
+    | WantShared
+    | Shared
     | Drain
     | Changed
     | ReloadFailed

@@ -17,6 +17,8 @@ FOREIGN = {  # of other programs
     "benchmarks.md": "--scenario --only --rounds --seconds --static-path-mount",
     "dask.md": "--port --nworkers --nthreads --memory-limit",
     "frameworks.md": "--no-input",
+    "from-node.md": "--name --wait-ready --listen-timeout --kill-timeout --watch --ignore-watch --max-restarts "
+    "--exp-backoff-restart-delay --max-memory-restart --cron-restart --ppid",
     "websocket.md": "--mode --spec",
     "wsgi.md": "--worker-connections",
 }

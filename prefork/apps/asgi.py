@@ -53,7 +53,7 @@ class AsgiApplication:
 
     async def __call__(self, exchange: Exchange) -> None:
         if context.tracking:
-            context.origin.set(Request(exchange))
+            context.enter(Request(exchange))
         try:
             if exchange.upgrades and exchange.asks_websocket:
                 await run_websocket(self._app, self.scope(exchange), exchange)

@@ -1,12 +1,10 @@
 """Run prefork's own kinds of app: an App, or a plain handler. This is the hot path of every native request."""
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from prefork.jobs import context
 from prefork.settings import Settings
-from prefork.web import offloaded, threads
+from prefork.web import offloaded
 from prefork.web.app import App
 from prefork.web.ending import end_failed
 from prefork.web.exchange import Exchange
@@ -16,24 +14,17 @@ from prefork.web.response import TEXT, as_response
 
 
 class NativeApplication:
-    """What both kinds share: the thread pool."""
+    """What both kinds share. The threads for plain `def` handlers are those of the server that runs it."""
 
     def __init__(self, settings: Settings) -> None:
         self._max_body = settings.max_body
         self._debug = settings.debug
-        self._threads = settings.threads
-        self._pool: ThreadPoolExecutor | None = None
 
     async def startup(self) -> None:
-        """Give the loop a pool for plain `def` handlers (and `asyncio.to_thread`); threads start when first used."""
-        if threads.own.get() is None:  # else the loop is not ours alone
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="prefork-handler")
-            asyncio.get_running_loop().set_default_executor(self._pool)
+        """Nothing to start."""
 
     async def shutdown(self) -> None:
-        """Start no more work in threads. A handler that still runs in one is not waited for."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        """Nothing to stop."""
 
     def offloader(self) -> None:
         """This process is an offloader, forked from the one that loaded the app."""
@@ -83,12 +74,10 @@ class AppApplication(NativeApplication):
         return repr(self._app)
 
     async def startup(self) -> None:
-        await super().startup()
         await self._app.startup()
 
     async def shutdown(self) -> None:
         await self._app.shutdown()
-        await super().shutdown()
 
     def offloader(self) -> None:
         offloaded.root = self._app

@@ -71,7 +71,7 @@ class WsgiApplication:
 
     async def __call__(self, exchange: Exchange) -> None:
         if context.tracking:
-            context.origin.set(Request(exchange))
+            context.enter(Request(exchange))
         call: Call | None = None
         stream: BodyStream | None = None
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from prefork.children.places import Places
+from prefork.children.thread_pool import Threads
 from prefork.jobs.spawner import ChannelSpawner
 from prefork.jobs.standalone import NurserySpawner
 from prefork.messages import Message
@@ -26,7 +27,9 @@ class Home:
         self.loop = loop
         self.settings = settings
         self.places = Places(settings.max_children, settings.children_wait_seconds)
-        self.on_close: list[Callable[[], Awaitable[None]]] = []  # run last in, first out
+        wait, grace = settings.children_wait_seconds, settings.children_grace_seconds
+        self.threads = Threads(loop, settings.threads, wait, grace, "prefork-thread")
+        self.on_close: list[Callable[[], Awaitable[None]]] = [self.threads.close]  # run last in, first out
         self._make_spawner = make_spawner
         self._spawners: dict[str, ChannelSpawner] = {}
 
@@ -37,10 +40,10 @@ class Home:
             found = self._spawners[role] = self._make_spawner(role, modules)
         return found
 
-    def hear(self, message: Message) -> None:
+    def hear(self, message: Message, descriptors: list[int]) -> None:
         """In a worker: what the master says, which may be for one of our spawners."""
         for spawner in self._spawners.values():
-            spawner.hear(message)
+            spawner.hear(message, descriptors)
 
     async def close(self) -> None:
         """End all children. The next one on this loop gets a new home."""

@@ -77,14 +77,14 @@ class ArenaReader:
         self._mapping = _Mapping(descriptor)
         self._loan: weakref.ref[Any] | None = None  # what all views of the loaded value hold on to
 
-    def load(self, length: int, parts: int) -> Any:
+    def load(self, length: int, parts: int, loads: Callable[[memoryview, list[memoryview]], Any] = decode) -> Any:
         """The value in the first `length` bytes; its buffers are where they are, as long as nobody writes the arena.
-        Raises what its classes raise."""
+        Raises what its classes raise, or `loads`, which makes it anew."""
         loan = self._mapping.loan(length)
         self._loan = weakref.ref(loan)
         whole = memoryview(loan).cast("B")
         stream, *buffers = [whole[offset : offset + count] for offset, count in _table(whole, parts)]
-        return decode(stream, buffers)
+        return loads(stream, buffers)
 
     def copy(self, length: int, parts: int) -> Any:
         """The value, with copies of its buffers. Without the GIL, if it is large. Raises what its classes raise."""

@@ -174,7 +174,7 @@ class Crew:
     def _order(self) -> None:
         self._number += 1
         try:
-            handle = OffloaderHandle(self._number)
+            handle = OffloaderHandle.make(self._number)
         except OSError as error:  # out of descriptors
             self.could_not_start(error.strerror or str(error))
             return

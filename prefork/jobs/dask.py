@@ -158,7 +158,7 @@ class DaskBackend:
         job = self._pool.take()
         assert job is not None
         try:
-            dask_worker.check_size(job.payload, self._pool.settings.offload_arena, f"the arguments of {job.name}")
+            dask_worker.check(job.payload, self._pool.settings.offload_arena, f"the arguments of {job.name}")
         except OffloadError as error:
             self._pool.raised(job, error, 0.0)
             return

@@ -184,7 +184,7 @@ class _Task:
 
     def _encode(self, value: Any, name: str, what: str) -> Payload:
         reply = payload.encode_result(value, name)
-        check_size(reply, self._errand.most_bytes, f"the {what} of {name}")
+        check(reply, self._errand.most_bytes, f"the {what} of {name}")
         return reply
 
     def _wanted(self) -> bool:
@@ -246,8 +246,10 @@ def queue_name(task: tuple[str, int]) -> str:
     return "prefork-{}-{}".format(*task)
 
 
-def check_size(whole: Payload, most: int, what: str) -> None:
-    """Raises Unsendable when a payload is too large."""
+def check(whole: Payload, most: int, what: str) -> None:
+    """Raises Unsendable when a payload is too large, or has shared memory in it."""
+    if whole.lent is not None:
+        raise Unsendable(f"{what}: shared memory stays on its machine; a Dask cluster may be on others; send a copy")
     needed = Parcel.of(whole).nbytes
     if needed > most:
         raise Unsendable(

@@ -15,6 +15,7 @@ from prefork.jobs import arena, failures, wire
 from prefork.jobs.arena import QUICK_BYTES, ArenaWriter
 from prefork.jobs.crew import Crew, Spawner
 from prefork.jobs.job import Job, Progress
+from prefork.jobs.lending import arriving
 from prefork.jobs.offloaders import OffloaderHandle
 from prefork.jobs.pool import Pool
 from prefork.jobs.wire import HEADER, Header
@@ -39,12 +40,15 @@ class LocalBackend:
         self._pool = pool
         self._loop = pool.loop
         self._settings = pool.settings
-        self._crew = Crew(pool.settings, pool.loop, spawner, processes, self._changed, self._cannot, self.wake)
+        self._crew = self._make_crew(spawner)
         self._handles = self._crew.handles
         self._room = bytearray(wire.MESSAGE_BYTES)
         self._view = memoryview(self._room)
         self._threads: ThreadPoolExecutor | None = None
         self._watching = False  # for jobs behind a slow one
+
+    def _make_crew(self, spawner: Spawner) -> Crew:
+        return Crew(self._settings, self._loop, spawner, self.processes, self._changed, self._cannot, self.wake)
 
     def start(self) -> None:
         """Order the offloaders that are always there."""
@@ -217,25 +221,30 @@ class LocalBackend:
         """Read what an offloader has sent: one message, where no other is to be expected, or with `drain` all."""
         while not handle.copying:
             try:
-                length, descriptor = wire.receive(handle.end, self._room)
+                length, descriptors = wire.receive(handle.end, self._room)
             except OSError:  # nothing there
                 return
             if not length:
                 return
             header = Header(*HEADER.unpack_from(self._room))
+            arena_descriptor, lent = wire.split(header, descriptors) if descriptors else (None, descriptors)
             if header.flags & wire.NEW_ARENA:
-                handle.take_results(descriptor)
+                handle.take_results(arena_descriptor)
             last = header.kind in (wire.RESULT, wire.ERROR)
             job = handle.given.pop(header.number, None) if last else handle.given.get(header.number)
             handle.large = bool(header.flags & wire.IN_ARENA)
             if handle.large:
                 handle.shrunk = False
                 done = partial(self._hear_large, handle, header, job)
-                work = partial(handle.copy_results, header.arena_bytes, header.buffers)
+                work = partial(handle.copy_results, header.arena_bytes, header.buffers, lent)
                 self._copy(handle, header.arena_bytes, work, done)
             else:
                 try:
-                    value = pickle.loads(self._view[HEADER.size : length])
+                    if header.flags & wire.LENT:
+                        with arriving(lent):
+                            value = pickle.loads(self._view[HEADER.size : length])
+                    else:
+                        value = pickle.loads(self._view[HEADER.size : length])
                 except Exception as error:  # whatever its classes raise
                     self._hear(handle, header, job, None, error)
                 else:

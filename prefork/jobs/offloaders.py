@@ -2,24 +2,28 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from prefork.jobs import wire
 from prefork.jobs.arena import ArenaReader, ArenaWriter
 from prefork.jobs.job import Job
+from prefork.jobs.lending import arriving
 from prefork.jobs.wire import HEADER, Header
 from prefork.system.channel import seqpacket_pair
 
 STACK_BYTES: Final = 32 * 1024
-_BELOW: Final = ("in call_job", "in run_offloader")  # frames from here on are ours
+_BELOW: Final = ("in call_job", "in run_offloader", "in run_actor")  # frames from here on are ours
 
 
 class OffloaderHandle:
     """What was reported of one offloader, and what it was given. Its own end of the channel is kept too: what it has
     not read, we can take back. A message is read whole by one of us, so each job is run by one process, once."""
 
-    def __init__(self, number: int) -> None:
+    kind = "offloader"
+
+    def __init__(self, number: int, end: socket.socket, far: socket.socket, stacks: int) -> None:
+        """`end` and `far`, its own, are the ends of its channel; `stacks` is its stacks file. All are ours from now on."""
         self.number = number
         self.pid: int | None = None  # None until it is forked
         self.ready = False
@@ -39,16 +43,22 @@ class OffloaderHandle:
         self.shrunk = True
         self.arena: ArenaWriter | None = None
         self.results: ArenaReader | None = None  # its arena
-        self.stacks = os.memfd_create("prefork-stacks", os.MFD_CLOEXEC)
+        self.end, self.far, self.stacks = end, far, stacks
+
+    @classmethod
+    def make(cls, number: int) -> "OffloaderHandle":
+        """One that is to be ordered. Raises OSError."""
+        stacks = os.memfd_create("prefork-stacks", os.MFD_CLOEXEC)
         try:
-            self.end, self.far = seqpacket_pair()
+            end, far = seqpacket_pair()
         except OSError:
-            os.close(self.stacks)
+            os.close(stacks)
             raise
-        self.far.setblocking(True)  # the flag is its own too; we read with MSG_DONTWAIT
+        far.setblocking(True)  # the flag is its own too; we read with MSG_DONTWAIT
+        return cls(number, end, far, stacks)
 
     def __str__(self) -> str:
-        return f"offloader {self.number} (pid {self.pid})"
+        return f"{self.kind} {self.number} (pid {self.pid})"
 
     @property
     def idle(self) -> bool:
@@ -56,16 +66,18 @@ class OffloaderHandle:
 
     def send(self, job: Job) -> bool:
         """Give it a job whose payload is in the message. False when it takes none now."""
-        head = HEADER.pack(wire.JOB, 0, 0, job.number, 0.0, 0)
-        return self._send(head + job.payload.pickle)
+        lent = job.payload.descriptors
+        head = HEADER.pack(wire.JOB, wire.LENT if lent else 0, 0, job.number, 0.0, 0)
+        return self._send(head + job.payload.pickle, lent)
 
     def send_loaded(self, job: Job) -> bool:
         """Give it a job whose payload is in the arena."""
         arena = self.arena
         assert arena is not None
-        flags = wire.IN_ARENA if arena.shared else wire.IN_ARENA | wire.NEW_ARENA
+        lent = job.payload.descriptors
+        flags = wire.IN_ARENA | (0 if arena.shared else wire.NEW_ARENA) | (wire.LENT if lent else 0)
         head = HEADER.pack(wire.JOB, flags, 1 + len(job.payload.buffers), job.number, 0.0, arena.bytes)
-        sent = self._send(head, None if arena.shared else arena.descriptor)
+        sent = self._send(head, lent if arena.shared else [arena.descriptor, *lent])
         arena.shared = arena.shared or sent
         return sent
 
@@ -79,16 +91,16 @@ class OffloaderHandle:
         told_again = False
         while True:
             try:
-                length, descriptor = wire.receive(self.far, room, wire.NOW)
+                length, descriptors = wire.receive(self.far, room, wire.NOW)
             except OSError:  # nothing there
                 break
             if not length:
                 break
-            if descriptor is not None:
+            for descriptor in descriptors:
                 os.close(descriptor)
-                if self.arena is not None:
-                    self.arena.shared = False
             header = Header(*HEADER.unpack_from(room))
+            if header.flags & wire.NEW_ARENA and self.arena is not None:
+                self.arena.shared = False
             told_again = told_again or header.kind == wire.READ
             job = self.given.pop(header.number, None) if header.kind == wire.JOB else None
             if job is not None:
@@ -109,11 +121,13 @@ class OffloaderHandle:
             self.results.close()
         self.results = None if descriptor is None else ArenaReader(descriptor)
 
-    def copy_results(self, length: int, parts: int) -> Any:
-        """What is in its arena. Raises OSError when that did not reach us, or what the value's classes raise."""
-        if self.results is None:
-            raise OSError("no descriptor left for its arena")
-        return self.results.copy(length, parts)
+    def copy_results(self, length: int, parts: int, lent: list[int]) -> Any:
+        """What is in its arena, with what came beside it. Raises OSError when that did not reach us, or what the
+        value's classes raise."""
+        with arriving(lent):
+            if self.results is None:
+                raise OSError("no descriptor left for its arena")
+            return self.results.copy(length, parts)
 
     def shrink(self) -> None:
         """Give back the memory of its arenas."""
@@ -125,16 +139,7 @@ class OffloaderHandle:
 
     def stack(self) -> str:
         """What Python was doing when it died, if faulthandler could tell; only the app's frames."""
-        size = os.fstat(self.stacks).st_size
-        text = os.pread(self.stacks, STACK_BYTES, max(0, size - STACK_BYTES)).decode("utf-8", "replace")
-        lines: list[str] = []
-        below = False
-        for line in text.splitlines():
-            ours = line.endswith(_BELOW)
-            below = line.startswith("  File ") and (below or ours)
-            if not below and not line.startswith("Extension modules:"):
-                lines.append(line)
-        return "\n".join(lines).strip()
+        return read_stack(self.stacks, _BELOW)
 
     def hang_up(self) -> None:
         """Let it see the end of its channel."""
@@ -149,9 +154,22 @@ class OffloaderHandle:
         if self.results is not None:
             self.results.close()
 
-    def _send(self, message: bytes, descriptor: int | None = None) -> bool:
+    def _send(self, message: bytes, descriptors: Sequence[int] = ()) -> bool:
         try:
-            wire.send(self.end, message, descriptor)
+            wire.send(self.end, message, descriptors)
         except OSError:  # it is full or gone
             return False
         return True
+
+
+def read_stack(descriptor: int, below: tuple[str, ...]) -> str:
+    """What faulthandler wrote to a file, without the frames from those down that end in one of `below`."""
+    size = os.fstat(descriptor).st_size
+    text = os.pread(descriptor, STACK_BYTES, max(0, size - STACK_BYTES)).decode("utf-8", "replace")
+    lines: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        inside = line.startswith("  File ") and (inside or line.endswith(below))
+        if not inside and not line.startswith("Extension modules:"):
+            lines.append(line)
+    return "\n".join(lines).strip()

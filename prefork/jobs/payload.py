@@ -13,6 +13,7 @@ from types import NoneType
 from typing import Any, Final, NamedTuple
 
 from prefork.errors import Unsendable
+from prefork.jobs.lending import Lent, here
 
 BIG_BYTES: Final = 64 * 1024  # smaller ones are cheaper to copy into the message
 
@@ -25,10 +26,19 @@ _CASTS: Final = frozenset("bBhHiIlLqQnNfd?c")  # what memoryview.cast() takes
 
 
 class Payload(NamedTuple):
-    """A pickle and the buffers that belong to it, in order. The buffers are the sender's own memory, not copies."""
+    """A pickle and the buffers that belong to it, in order. The buffers are the sender's own memory, not copies.
+
+    `lent` are the descriptors that travel beside it: of shared memory, which is neither copied nor counted here.
+    """
 
     pickle: bytes
     buffers: Sequence[memoryview]
+    lent: Lent | None = None
+
+    @property
+    def descriptors(self) -> Sequence[int]:
+        """Those that travel beside it."""
+        return () if self.lent is None else self.lent.descriptors
 
     @property
     def big(self) -> bool:
@@ -37,7 +47,8 @@ class Payload(NamedTuple):
 
 
 def encode(value: Any) -> Payload:
-    """Raises what pickle raises for what it cannot take: PicklingError, TypeError, AttributeError and others."""
+    """Raises what pickle raises for what it cannot take: PicklingError, TypeError, AttributeError and others; OSError
+    for lack of descriptors."""
     if type(value) in _SCALARS:
         return Payload(pickle.dumps(value, 5), ())
     buffers: list[memoryview] = []
@@ -49,15 +60,21 @@ def encode(value: Any) -> Payload:
         buffers.append(raw)
         return False
 
+    lent: list[int] = []
+    outer, here.lent = here.lent, lent
     try:
-        return Payload(pickle.dumps(value, 5, buffer_callback=keep), buffers)
+        stream = pickle.dumps(value, 5, buffer_callback=keep)
     except TypeError:  # perhaps for a memoryview somewhere within, which pickle does not know
         buffers.clear()
+        lent.clear()
         file = BytesIO()
         pickler = pickle.Pickler(file, 5, buffer_callback=keep)
         pickler.dispatch_table = copyreg.dispatch_table | {memoryview: _reduce_view}
         pickler.dump(value)
-        return Payload(file.getvalue(), buffers)
+        stream = file.getvalue()
+    finally:
+        here.lent = outer
+    return Payload(stream, buffers, Lent(lent) if lent else None)
 
 
 def decode(stream: bytes | memoryview, buffers: Iterable[Any] = ()) -> Any:

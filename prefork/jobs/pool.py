@@ -47,6 +47,10 @@ class Backend(Protocol):
 class Pool:
     """The jobs of one event loop."""
 
+    what, one = "jobs", "job"  # in messages
+    queue_setting = "offload_queue"
+    closing = "the server stops"
+
     def __init__(self, settings: Settings, make_backend: Callable[["Pool"], Backend]) -> None:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
@@ -73,19 +77,35 @@ class Pool:
     ) -> Job:
         """Accept a job. Raises QueueFull, Unsendable, OffloadError."""
         name = references.check(references.subject(function, args))
-        if self._closed:
-            raise OffloadError(f"{name}: the server stops; no more jobs are accepted")
-        self._refuse_if_full(name, terms.priority)
+        self.refuse_if_none_may_come(name, terms.priority)
         payload = encode_call(function, name, args, kwargs, self._about(terms))
-        self._number += 1
-        deadline = self.loop.time() + terms.timeout if terms.timeout else inf
-        job = Job(self, self._number, name, payload, terms, deadline, stream, self.loop.create_future())
-        self.jobs[job.number] = job
+        job = Job(
+            self, self.next_number(), name, payload, terms, self.deadline(terms), stream, self.loop.create_future()
+        )
+        self.add(job)
         self.queue.put(job)
-        if deadline < self._timer_at:
-            self._set_timer(deadline)
         self.backend.wake()
         return job
+
+    def refuse_if_none_may_come(self, name: str, priority: int) -> None:
+        """Raises QueueFull, or OffloadError once we close."""
+        if self._closed:
+            raise OffloadError(f"{name}: {self.closing}; no more {self.what} are accepted")
+        self._refuse_if_full(name, priority)
+
+    def next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def deadline(self, terms: Terms) -> float:
+        """That of a job which is submitted now, on the loop's clock."""
+        return self.loop.time() + terms.timeout if terms.timeout else inf
+
+    def add(self, job: Job) -> None:
+        """From now on it is one of ours, and its deadline is watched."""
+        self.jobs[job.number] = job
+        if job.deadline < self._timer_at:
+            self._set_timer(job.deadline)
 
     def cancel(self, job: Job) -> None:
         self._stop(job, Event.CANCELLED, Cancelled(f"{job.name} was cancelled"))
@@ -99,7 +119,7 @@ class Pool:
         """Accept no more, end what is left, let the processes go."""
         self._closed = True
         for job in list(self.jobs.values()):
-            self._stop(job, Event.CANCELLED, Cancelled(f"{job.name} was ended: the server stops"))
+            self._stop(job, Event.CANCELLED, Cancelled(f"{job.name} was ended: {self.closing}"))
         if self._timer is not None:
             self._timer.cancel()
         await self.backend.close()
@@ -148,12 +168,13 @@ class Pool:
             return
         job.deaths += 1
         if job.terms.idempotent and not job.sent and may_retry(job.terms.retries, job.deaths):
-            _log.warning("job %d (%s) is tried again: %s", job.number, job.name, error.reason)
+            _log.warning("%s %d (%s) is tried again: %s", self.one, job.number, job.name, error.reason)
             self._wait_again(job, Event.RETRIED)
             self.backend.wake()
             return
         _log.error(
-            "job %d (%s) crashed: %s%s",
+            "%s %d (%s) crashed: %s%s",
+            self.one,
             job.number,
             job.name,
             error.reason,
@@ -169,7 +190,7 @@ class Pool:
         queue = self.queue
         wait = queue.estimate(priority)
         if queue.full():
-            reason = f"{len(queue)} jobs wait already (offload_queue = {queue.most})"
+            reason = f"{len(queue)} {self.what} wait already ({self.queue_setting} = {queue.most})"
         elif wait > queue.wait_seconds:
             reason = f"it would wait for about {wait:.1f} s (offload_wait_seconds = {queue.wait_seconds:g})"
         else:
@@ -228,7 +249,7 @@ class Pool:
             ran = job.state is State.RUNNING
             what = "did not end" if ran else "could not begin"
             reason = f"{job.name} {what} within {job.terms.timeout:g} s"
-            _log.warning("job %d timed out: %s", job.number, reason, extra={"job": job.number})
+            _log.warning("%s %d timed out: %s", self.one, job.number, reason, extra={"job": job.number})
             if ran:
                 self.queue.ran(job.terms.timeout)
             self._stop(job, Event.EXPIRED, Timeout(reason))

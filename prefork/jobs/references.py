@@ -13,7 +13,8 @@ from prefork.errors import Unsendable
 _runners: set[Callable[..., Any]] = set()
 
 _NO_LOOP = "an offloader has no event loop; write it as a plain def"
-_ADVICE = "an offloader finds functions by name: define it with def at the top level of a module"
+_OFFLOADER = "an offloader"
+_ADVICE = "{who} finds functions by name: define it with def at the top level of a module"
 
 
 R = TypeVar("R", bound=Callable[..., Any])
@@ -59,19 +60,28 @@ def _is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
-def _check_by_name(function: Any, name: str) -> None:
+def check_named(function: Callable[..., Any], who: str) -> None:
+    """Raises Unsendable when a function, async or not, or a class cannot be found by its name by `who`, another
+    process: `a child`."""
+    if not isinstance(function, FunctionType | type):
+        raise Unsendable(f"{name_of(function)} is no function or class; {_ADVICE.format(who=who)}")
+    _check_by_name(function, name_of(function), who)
+
+
+def _check_by_name(function: Any, name: str, who: str = _OFFLOADER) -> None:
+    advice = _ADVICE.format(who=who)
     if function.__name__ == "<lambda>":
-        raise Unsendable(f"{name} is a lambda; {_ADVICE}")
+        raise Unsendable(f"{name} is a lambda; {advice}")
     if "<locals>" in function.__qualname__:
-        raise Unsendable(f"{name} is defined within a function; {_ADVICE}")
+        raise Unsendable(f"{name} is defined within a function; {advice}")
     found: Any = sys.modules.get(function.__module__)
     try:
         for part in function.__qualname__.split("."):
             found = getattr(found, part)
     except AttributeError:
-        raise Unsendable(f"{name} is not in its module, or not yet; {_ADVICE}") from None
+        raise Unsendable(f"{name} is not in its module, or not yet; {advice}") from None
     if function.__module__ == "__main__" and not os.path.exists(getattr(sys.modules["__main__"], "__file__", "")):
-        raise Unsendable(f"{name} was typed in here, and offloaders import it from a file: put it into a module")
+        raise Unsendable(f"{name} was typed in here, and {who} imports it from a file: put it into a module")
     if found is not function:
         raise Unsendable(
             f"{name} is the name of something else than this function: a decorator or a later definition has taken it; "

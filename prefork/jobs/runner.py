@@ -5,7 +5,7 @@ import os
 import pickle
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import Any, Final, NamedTuple, Protocol
@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from prefork.errors import Crashed, OffloadError
 from prefork.jobs import context, failures, hooks, payload, wire
 from prefork.jobs.arena import ArenaReader, ArenaWriter, size
+from prefork.jobs.lending import Lent, arriving
 from prefork.jobs.limits import UNLIMITED, Limits
 from prefork.jobs.payload import Payload
 from prefork.jobs.references import name_of, runs_its_argument, subject
@@ -89,6 +90,7 @@ class Message(NamedTuple):
     pickle: bytes
     buffers: int
     arena_bytes: int
+    lent: Lent | None
 
 
 def offloaded() -> bool:
@@ -160,14 +162,14 @@ class Runner:
 
     # -- a job
 
-    def _run(self, header: Header, stream: memoryview) -> bool:
+    def _run(self, header: Header, stream: memoryview, lent: list[int]) -> bool:
         """Run a job and send its last word. Returns whether it was this offloader's last."""
         if header.kind != wire.JOB:
             self._read = header.number
             return False
         self._number = header.number
         began = time.monotonic()
-        kind, reply, flags = self._do(header, stream)
+        kind, reply, flags = self._do(header, stream, lent)
         self._end_leftovers()
         if self._told is not None:
             self._tell()
@@ -185,10 +187,14 @@ class Runner:
         log.working_on(None, None)
         return bool(flags & wire.LEAVING)
 
-    def _do(self, header: Header, stream: memoryview) -> tuple[int, Payload, int]:
+    def _do(self, header: Header, stream: memoryview, lent: list[int]) -> tuple[int, Payload, int]:
         """Run a job up to its last word: its kind, its payload, and flags. Nothing of its arguments is held then."""
         try:
-            function, args, kwargs, about = self._load(header, stream)
+            if header.flags & wire.LENT:
+                with arriving(lent):
+                    function, args, kwargs, about = self._load(header, stream)
+            else:
+                function, args, kwargs, about = self._load(header, stream)
             if self._hooks_run < len(hooks.on_start):  # the function's module has just been imported
                 self._run_start_hooks()
             name = name_of(subject(function, args))
@@ -251,18 +257,19 @@ class Runner:
 
     # -- messages
 
-    def _receive(self) -> tuple[Header, memoryview]:
-        length, descriptor = self._await_message()
+    def _receive(self) -> tuple[Header, memoryview, list[int]]:
+        length, descriptors = self._await_message()
         if not length:
             raise LetGo
         header = Header(*HEADER.unpack_from(self._room))
+        arena_descriptor, lent = wire.split(header, descriptors) if descriptors else (None, descriptors)
         if header.flags & wire.NEW_ARENA:
             if self._arguments is not None:
                 self._arguments.close()
-            self._arguments = None if descriptor is None else ArenaReader(descriptor)
-        return header, self._view[HEADER.size : length]
+            self._arguments = None if arena_descriptor is None else ArenaReader(arena_descriptor)
+        return header, self._view[HEADER.size : length], lent
 
-    def _await_message(self) -> tuple[int, int | None]:
+    def _await_message(self) -> tuple[int, list[int]]:
         """Wait for a message: awake for a while, then asleep."""
         until = time.perf_counter() + SPIN_SECONDS
         while time.perf_counter() < until:
@@ -275,7 +282,7 @@ class Runner:
     def _place(self, kind: int, reply: Payload) -> Message:
         """A reply as a message; if it is big, it is in the arena from then on."""
         if not reply.big:
-            return Message(kind, 0, reply.pickle, 0, 0)
+            return Message(kind, 0, reply.pickle, 0, 0, reply.lent)
         while self._read < self._placed and kind == wire.ITEM:  # hold the stream up until there is room
             self._read = self._receive()[0].number
         if self._read < self._placed and self._results is not None:
@@ -285,18 +292,24 @@ class Runner:
         arena = self._arena
         arena.write(reply)
         self._placed += 1
-        return Message(kind, wire.IN_ARENA, b"", 1 + len(reply.buffers), arena.bytes)
+        return Message(kind, wire.IN_ARENA, b"", 1 + len(reply.buffers), arena.bytes, reply.lent)
 
     def _send(self, message: Message, number: int = 0, flags: int = 0, seconds: float = 0.0) -> None:
         flags |= message.flags
-        descriptor = None
+        descriptors: Sequence[int] = ()
+        if message.lent is not None:
+            flags |= wire.LENT
+            descriptors = message.lent.descriptors
         if message.flags & wire.IN_ARENA and not self._arena.shared:
             flags |= wire.NEW_ARENA
-            descriptor = self._arena.descriptor
+            descriptors = [self._arena.descriptor, *descriptors]
             self._arena.shared = True
         head = HEADER.pack(message.kind, flags, message.buffers, number, seconds, message.arena_bytes)
+        self._put(head + message.pickle, descriptors)
+
+    def _put(self, message: bytes, descriptors: Sequence[int]) -> None:
         try:
-            wire.send(self._channel, head + message.pickle, descriptor)
+            wire.send(self._channel, message, descriptors)
         except OSError as error:
             raise LetGo from error
 

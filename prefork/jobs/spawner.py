@@ -18,28 +18,34 @@ class ChannelSpawner:
         self.role = role
         self.on_forked: Callable[[int, int], None] = lambda number, pid: None
         self.on_gone: Callable[[int, int | None, bool, str], None] = lambda number, status, oom, reason: None
+        self.on_message: Callable[[Message, list[int]], None] | None = None  # of another kind, with its descriptors
+        self.on_lost: Callable[[str], None] | None = None  # who forks for us is gone, for that reason, with all it had
         self._channel = channel
         self._loop = loop
         self._unsent: deque[tuple[Message, Sequence[int]]] = deque()
 
     def order(self, number: int, descriptors: Sequence[int]) -> None:
-        self._send(WantProcess(self.role, number), descriptors)
+        self.send(WantProcess(self.role, number), descriptors)
 
     def end(self, number: int, grace: float) -> None:
-        self._send(EndProcess(self.role, number, grace))
+        self.send(EndProcess(self.role, number, grace))
 
     def close(self) -> None:
         """The channel is not ours to close."""
 
-    def hear(self, message: Message) -> None:
-        if not isinstance(message, ProcessForked | ProcessGone) or message.role != self.role:
-            return
-        if isinstance(message, ProcessForked):
+    def hear(self, message: Message, descriptors: list[int]) -> None:
+        if not isinstance(message, ProcessForked | ProcessGone):
+            if self.on_message is not None:
+                self.on_message(message, descriptors)
+        elif message.role != self.role:
+            pass
+        elif isinstance(message, ProcessForked):
             self.on_forked(message.number, message.pid)
         else:
             self.on_gone(message.number, message.status, message.out_of_memory, message.reason)
 
-    def _send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+    def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        """Send a message, now or as soon as there is room. The descriptors stay the caller's, who keeps them open."""
         self._unsent.append((message, descriptors))
         if len(self._unsent) == 1:
             self._flush()

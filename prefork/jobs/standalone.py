@@ -18,8 +18,9 @@ from typing import Any, Final
 from prefork.jobs.backends import make_backend
 from prefork.jobs.pool import Pool
 from prefork.jobs.spawner import ChannelSpawner
-from prefork.messages import Message, ProcessGone
+from prefork.messages import Message, ProcessGone, WantActor, WantProcess
 from prefork.settings import Settings, load
+from prefork.system import named_memory
 from prefork.system.channel import Channel, ChannelClosed
 
 PROGRAM: Final = "prefork.processes.nursery"
@@ -84,18 +85,23 @@ class NurserySpawner(ChannelSpawner):
 
     def order(self, number: int, descriptors: Sequence[int]) -> None:
         self._living.add(number)
-        try:
-            if self._process is None:
-                self._start()
-        except OSError as error:
-            self._loop.call_soon(self._gone, number, f"the nursery cannot start: {error.strerror}")
-            return
         super().order(number, descriptors)
 
-    def hear(self, message: Message) -> None:
+    def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        try:
+            if self._process is None:
+                if not isinstance(message, WantProcess | WantActor):
+                    return  # it is about what has died with the nursery
+                self._start()
+        except OSError as error:
+            self._loop.call_soon(self._lost, f"the nursery cannot start: {error.strerror}")
+            return
+        super().send(message, descriptors)
+
+    def hear(self, message: Message, descriptors: list[int]) -> None:
         if isinstance(message, ProcessGone):
             self._living.discard(message.number)
-        super().hear(message)
+        super().hear(message, descriptors)
 
     def close(self) -> None:
         if self._process is not None:
@@ -113,13 +119,14 @@ class NurserySpawner(ChannelSpawner):
     def _start(self) -> None:
         start = os.memfd_create("prefork-start")
         try:
-            os.write(start, pickle.dumps((self._settings, _preparation(), self._modules)))
+            named = named_memory.known()  # of the program: the same memory for what is forked for it
+            os.write(start, pickle.dumps((self._settings, _preparation(), self._modules, named)))
             os.lseek(start, 0, os.SEEK_SET)
             passed = (self._theirs.fileno(), start)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", PROGRAM, *map(str, passed)],
                 stdin=subprocess.DEVNULL,
-                pass_fds=passed,
+                pass_fds=[*passed, *(region.descriptor for region in named)],
                 start_new_session=True,  # Ctrl-C in a terminal is for the program
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
@@ -131,7 +138,7 @@ class NurserySpawner(ChannelSpawner):
     def _read(self) -> None:
         try:
             while received := self._channel.receive():
-                self.hear(received[0])
+                self.hear(*received)
         except ChannelClosed:
             self._died()
 
@@ -143,8 +150,13 @@ class NurserySpawner(ChannelSpawner):
         words = f"the nursery died: exit status {self._process.wait()}"
         self._process = None
         self._channel = self._start_channel()
+        self._lost(words)
+
+    def _lost(self, reason: str) -> None:
         for number in list(self._living):
-            self._gone(number, words)
+            self._gone(number, reason)
+        if self.on_lost is not None:
+            self.on_lost(reason)
 
     def _gone(self, number: int, reason: str) -> None:
         self._living.discard(number)

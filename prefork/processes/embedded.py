@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from contextvars import copy_context
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any, Final
 
 from prefork.apps.interface import as_application
 from prefork.apps.static import with_static
+from prefork.children.thread_pool import Threads, own
 from prefork.errors import UsageError
 from prefork.http.access import AccessLog
 from prefork.http.arrival import Arrivals
@@ -24,7 +24,6 @@ from prefork.settings import Settings
 from prefork.system.lines import LineFile
 from prefork.system.listeners import open_listeners
 from prefork.system.tls import Certificates
-from prefork.web import threads
 
 ACCEPT_BATCH: Final = 16  # connections taken per turn of the loop: others on it have their turn too
 END_SECONDS: Final = 2.0  # for handlers that were cancelled, and then for the app's shutdown
@@ -53,9 +52,10 @@ class Embedded:
             raise
         self.addresses = [listener.name for listener in self._listeners]
         self._sharing = sharing.enter(offload)
-        self._threads = ThreadPoolExecutor(settings.threads, "prefork-handler")
+        wait, grace = settings.children_wait_seconds, settings.children_grace_seconds
+        self._threads = Threads(self._loop, settings.threads, wait, grace, "prefork-handler")
         self._context = copy_context()  # as it is where the server starts: what handlers see of it
-        self._context.run(threads.own.set, self._threads)
+        self._context.run(own.set, self._threads)
         self._service = Service(self._app.__call__, settings, NoRecorder(), self._access_log())
         self._service.create_task = partial(self._create_task)
         self._arrivals = Arrivals(self._service, settings, certificates) if Arrivals.needed(settings) else None
@@ -76,6 +76,7 @@ class Embedded:
         """Run the app's start-up, then accept. Raises what it raises; nothing is left open then."""
         async with AsyncExitStack() as failing:
             failing.push_async_callback(self._release)
+            failing.push_async_callback(self._threads.close)
             await self._in_context(self._app.startup())
             failing.pop_all()
         for index in range(len(self._listeners)):
@@ -100,6 +101,7 @@ class Embedded:
             self._arrivals.stop()
         async with AsyncExitStack() as leaving:  # each of them whatever becomes of the one before; the last comes first
             leaving.push_async_callback(self._release)
+            leaving.push_async_callback(self._threads.close)
             leaving.push_async_callback(self._shut_down)
             leaving.push_async_callback(self._cut)
             await self._wait(self._settings.drain_seconds, jobs=True)
@@ -234,8 +236,6 @@ class Embedded:
         """Close whatever is open."""
         self._timer.cancel()
         self._close_listeners()
-        # A handler whose client has left may still run in a thread: nobody waits for it.
-        self._threads.shutdown(wait=False, cancel_futures=True)
         if self._lines is not None:
             self._lines.close(END_SECONDS)
         await sharing.leave(self._sharing)

@@ -14,8 +14,9 @@ from typing import NoReturn
 
 from prefork.apps.application import Application
 from prefork.errors import BootError, UsageError
-from prefork.messages import BootFailed, Fork, Forked, ForkProcess, MoldReady, NotForked, ReopenLogs, shorten
+from prefork.messages import BootFailed, Fork, Forked, ForkProcess, MoldReady, NotForked, ReopenLogs, Shared, shorten
 from prefork.processes.app import make_app
+from prefork.processes.ask_shared import asking, learn
 from prefork.processes.owned_start import OwnedStart
 from prefork.processes.roles import ROLES
 from prefork.processes.start import MoldStart, WorkerStart
@@ -42,9 +43,11 @@ def run_mold(start: MoldStart, channel: Channel, stacks: int) -> NoReturn:
     try:
         if start.settings.tls_cert:
             start = replace(start, certificates=Certificates(start.settings))
-        if start.settings.preload:
+        with asking(channel):
             before = open_descriptors()
-            app = make_app(start)
+            if start.settings.preload:
+                app = make_app(start)
+        if app is not None:
             log.serve_root(start.log_file, start.settings)
             warn_if_unsafe_to_fork(before)
     except UsageError as error:
@@ -70,6 +73,8 @@ def _serve(start: MoldStart, app: Application | None, channel: Channel, stacks: 
         order, descriptors = received
         if isinstance(order, ReopenLogs):
             start.log_file.reopen()
+        elif isinstance(order, Shared):
+            learn(order, descriptors)
         elif isinstance(order, Fork):
             become = partial(run_worker, WorkerStart(start, order, descriptors), app)
             _fork(order.serial, start, channel, stacks, become)

@@ -100,6 +100,11 @@ class Molds:
         molds = (mold for mold in self._handles if mold.ready and not mold.released)
         return next((mold for mold in molds if mold.generation == generation), None)
 
+    def order_actor(self, serial: int, slot: int | None, generation: int, descriptors: Sequence[int]) -> bool:
+        """Order an actor's process from the mold of a generation. False when there is none to take orders."""
+        mold = self.ready_for(generation)
+        return mold is not None and mold.order_process(ForkProcess(serial, slot, "actor"), descriptors)
+
     def fork(self, now: float, broken: str = "") -> None:
         """Fork the mold of the next generation; `broken` tells why it is to have an error page instead of the app.
         Raises OSError."""

@@ -12,17 +12,19 @@ import selectors
 import signal
 import sys
 import time
+from itertools import chain
 from multiprocessing import spawn
 from typing import Any, Final
 
 from prefork.jobs import client
 from prefork.messages import EndProcess, WantProcess, shorten
+from prefork.processes.actors import Actors
 from prefork.processes.mold import open_descriptors, warn_if_unsafe_to_fork
 from prefork.processes.owned import OwnedProcesses
 from prefork.processes.owned_start import OwnedStart
 from prefork.processes.roles import ROLES
 from prefork.settings import Settings
-from prefork.system import log, process
+from prefork.system import log, named_memory, process
 from prefork.system.channel import Channel, ChannelClosed
 from prefork.system.signals import SignalQueue
 from prefork.system.tracebacks import app_traceback
@@ -45,6 +47,7 @@ class Nursery:
         self._serial = 0
         self._closed = False
         self._selector = selectors.DefaultSelector()
+        self._actors = Actors(self._owned, self._selector, self._next_serial, self._order_actor, settings.boot_seconds)
         self._signals = SignalQueue([signal.SIGCHLD])
         self._selector.register(self._signals, selectors.EVENT_READ, self._reap)
         self._selector.register(channel, selectors.EVENT_READ, self._obey)
@@ -53,10 +56,12 @@ class Nursery:
         """Serve until the owner is gone, and everything it had."""
         while not self._closed or self._owned:
             now = time.monotonic()
-            wake_at = min(self._owned.deadlines(), default=now + LONGEST_WAIT_SECONDS)
+            due = chain(self._owned.deadlines(), self._actors.deadlines(now))
+            wake_at = min(due, default=now + LONGEST_WAIT_SECONDS)
             for key, _ in self._selector.select(max(0.0, wake_at - now)):
                 key.data()
             self._owned.tick(time.monotonic())
+            self._actors.tick(time.monotonic(), None)
 
     def _obey(self) -> None:
         try:
@@ -66,35 +71,48 @@ class Nursery:
                     self._fork(message, descriptors)
                 elif isinstance(message, EndProcess):
                     self._owned.end(self._channel, message, time.monotonic())
+                else:
+                    self._actors.obey(self._channel, 0, None, message, descriptors, time.monotonic())
         except ChannelClosed:
             self._closed = True
             self._selector.unregister(self._channel)
             self._owned.end_owned(self._channel, time.monotonic())
+            self._actors.user_gone(self._channel)
 
     def _fork(self, wanted: WantProcess, descriptors: list[int]) -> None:
-        self._serial += 1
-        now = time.monotonic()
-        self._owned.add(self._serial, self._channel, wanted, 0, now)
+        serial = self._next_serial()
+        self._owned.add(serial, self._channel, wanted, 0, time.monotonic())
+        self._fork_role(serial, wanted.role, descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def _order_actor(self, serial: int, slot: int | None, generation: int, descriptors: list[int]) -> bool:
+        self._fork_role(serial, "actor", descriptors)
+        return True
+
+    def _fork_role(self, serial: int, role: str, descriptors: list[int]) -> None:
+        """Fork a process of a role. `owned` knows it by its serial, and is told what becomes of it."""
+        if self._failure:
+            self._owned.not_forked(serial, self._failure)
+            return
         try:
-            if self._failure:
-                self._owned.not_forked(self._serial, self._failure)
-                return
             channel, stacks = descriptors
             log_file = self._log_file.descriptor
-            start = OwnedStart(wanted.role, self._settings, os.getpid(), channel, stacks, log_file)
+            start = OwnedStart(role, self._settings, os.getpid(), channel, stacks, log_file)
             pid = os.fork()
             if pid == 0:
                 try:
-                    ROLES[wanted.role](start, _nothing)
+                    ROLES[role](start, _nothing)
                 finally:
                     os._exit(1)  # never up into our own frames
             os.setpgid(pid, pid)
-            self._owned.forked(self._serial, pid, now)
+            self._owned.forked(serial, pid, time.monotonic())
         except OSError as error:  # the limit on processes, or memory
-            self._owned.not_forked(self._serial, error.strerror or str(error))
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+            self._owned.not_forked(serial, error.strerror or str(error))
+
+    def _next_serial(self) -> int:
+        self._serial += 1
+        return self._serial
 
     def _reap(self) -> None:
         self._signals.drain()
@@ -128,8 +146,9 @@ def main() -> None:
     """Descriptors in the arguments: the channel, and a file with what we have to know."""
     channel_descriptor, start_descriptor = (int(word) for word in sys.argv[1:])
     with open(start_descriptor, "rb") as file:
-        settings, preparation, modules = pickle.load(file)
+        settings, preparation, modules, named = pickle.load(file)
     os.set_inheritable(channel_descriptor, False)
+    named_memory.inherit(named)
     log_file = log.set_up(settings)
     log.identify("nursery")
     process.set_title(log.title("nursery"))

@@ -8,17 +8,23 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from prefork.messages import EndProcess, ForkProcess, ProcessForked, ProcessGone, WantProcess
+from prefork.messages import EndProcess, ForkProcess, Message, ProcessForked, ProcessGone, WantProcess
 from prefork.processes.link import WorkerLink
 from prefork.processes.molds import MoldHandle
 from prefork.system import cgroup, process
-from prefork.system.channel import Channel
 
 ORPHAN_SECONDS: Final = 1.0  # what one gets between SIGTERM and SIGKILL when its worker has died
 
 _log = logging.getLogger("prefork.owned")
+
+
+class Owner(Protocol):
+    """Whose processes they are: a worker, at the other end of its channel; or who minds those of all."""
+
+    def tell(self, message: Message) -> None:
+        """What became of one of them."""
 
 
 @dataclass(eq=False)
@@ -26,7 +32,7 @@ class OwnedProcess:
     """What was reported of one process. `number` is what its owner calls it, among those of that role."""
 
     serial: int
-    owner: Channel
+    owner: Owner
     role: str
     number: int
     generation: int  # of its mold
@@ -48,7 +54,7 @@ class OwnedProcesses:
     def __bool__(self) -> bool:
         return bool(self._handles)
 
-    def add(self, serial: int, owner: Channel, wanted: WantProcess, generation: int, now: float) -> None:
+    def add(self, serial: int, owner: Owner, wanted: WantProcess, generation: int, now: float) -> None:
         """One is ordered."""
         self._handles[serial] = OwnedProcess(serial, owner, wanted.role, wanted.number, generation, now)
 
@@ -111,13 +117,13 @@ class OwnedProcesses:
             del self._handles[handle.serial]
         return True
 
-    def end(self, owner: Channel, order: EndProcess, now: float) -> None:
+    def end(self, owner: Owner, order: EndProcess, now: float) -> None:
         """End one, with its group: SIGTERM, and SIGKILL after the order's grace."""
         for handle in self._handles.values():
             if handle.owner is owner and (handle.role, handle.number) == (order.role, order.number):
                 self._end(handle, order.grace, now)
 
-    def end_owned(self, owner: Channel, now: float) -> None:
+    def end_owned(self, owner: Owner, now: float) -> None:
         """Their owner is gone: end them all."""
         for handle in self._handles.values():
             if handle.owner is owner:

@@ -6,6 +6,7 @@ import stat
 from dataclasses import dataclass
 from typing import Final
 
+from prefork.children import declared
 from prefork.settings import Settings
 from prefork.system import log, process
 
@@ -38,6 +39,7 @@ def begin_owned(start: OwnedStart) -> None:
     process.watch_end(start.stacks)
     log.identify(start.role, start.slot, start.generation)
     process.set_title(log.title(start.role, start.slot, start.generation))
+    declared.forbid(f"what the app declares can be called from its workers, and this process is none ({start.role})")
 
 
 def _let_go_of_inherited(own: set[int | None]) -> None:

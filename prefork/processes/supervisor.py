@@ -26,14 +26,18 @@ from prefork.messages import (
     Ready,
     ReopenLogs,
     WantProcess,
+    WantShared,
 )
+from prefork.processes.actors import Actors
 from prefork.processes.breakage import Breakage
+from prefork.processes.failed_boots import FailedBoots
 from prefork.processes.generations import Generations
 from prefork.processes.handout import HandOut
 from prefork.processes.link import WorkerLink
 from prefork.processes.molds import MoldHandle, Molds
 from prefork.processes.owned import OwnedProcesses
 from prefork.processes.reports import DeathReports
+from prefork.processes.shared import SharedRegions
 from prefork.processes.stacks import StacksLog
 from prefork.processes.watch import Watch, drain_seconds
 from prefork.processes.watchdog import Watchdog, kill
@@ -76,9 +80,22 @@ class Supervisor:
         self._molds = Molds(selector, self._stacks, become_mold, self._obey_mold)
         self._generations = Generations(self.roster, self._molds)
         self._owned = OwnedProcesses()
+        self._actors = Actors(
+            self._owned, selector, self.roster.next_serial, self._molds.order_actor, settings.boot_seconds
+        )
+        self._shared = SharedRegions()
         self._reports = DeathReports()
         self._watchdog = Watchdog(settings, self.roster, links, handout)
         self._breakage = Breakage(links, settings.reload)
+        self._failed_boots = FailedBoots(
+            self.roster,
+            self._generations,
+            self._breakage,
+            settings.reload,
+            lambda handle, now: self._retire(handle, "reload", now, self._drain_seconds, hand_back=True),
+            lambda slot, now: self._back_off(slot, None, now),
+            self._give_up,
+        )
         self._watch = Watch(selector, self._stacks, settings.reload, become_watcher, self._files_changed)
         self._stopping = False
         self._strangers: dict[int, int] = {}  # wait status by pid
@@ -104,6 +121,7 @@ class Supervisor:
         self._watchdog.look(now, late)
         self._stacks.write_quiet(now)
         self._owned.tick(now)
+        self._actors.tick(now, None if self._stopping else self.roster.generation)
         self._molds.abort_late(now, self._settings.boot_seconds)
         for generation in self._unforked(now - self._settings.boot_seconds):
             self._molds.kill_idle(generation)
@@ -117,6 +135,7 @@ class Supervisor:
                     self._retire(step.handle, step.reason, now, self._drain_seconds, hand_back=True)
         in_use = {handle.generation for handle in self.roster}
         self._molds.release(in_use if self._stopping else in_use | {self.roster.generation})
+        self._shared.release(in_use | {self.roster.generation, *(mold.generation for mold in self._molds)})
 
     def deadlines(self, now: float) -> Iterator[float]:
         """When `tick` could next have something to do, should nothing happen before."""
@@ -124,6 +143,7 @@ class Supervisor:
         yield from self._watch.deadlines(now)
         yield from self._stacks.deadlines()
         yield from self._owned.deadlines()
+        yield from self._actors.deadlines(now)
         yield from self._molds.deadlines(self._settings.boot_seconds)
         if not self._stopping:
             yield from planning.deadlines(self.roster, now)
@@ -161,6 +181,7 @@ class Supervisor:
         for handle in list(self.roster):
             kill(handle)
         self._owned.kill_all()
+        self._actors.kill_all(time.monotonic())
         self._watch.end()
         for mold in self._molds:
             mold.send_signal(signal.SIGKILL)
@@ -172,6 +193,9 @@ class Supervisor:
 
     def reap(self, now: float) -> None:
         """Collect every child that has ended."""
+        unreported = self._unforked(float("inf"))
+        if not unreported:
+            self._strangers.clear()
         for pid, status in process.reap():
             handle = self.roster.by_pid(pid)
             mold = self._molds.of_pid(pid)
@@ -181,7 +205,7 @@ class Supervisor:
                 self._mold_gone(mold, status, now)
             elif self._owned.reaped(pid, status) or self._watch.reaped(pid, status, now):
                 self.changed = True
-            else:
+            elif unreported:  # it may be such a one; kept for longer, its number would be another's one day
                 self._strangers[pid] = status
                 if len(self._strangers) > STRANGERS:
                     del self._strangers[next(iter(self._strangers))]
@@ -197,6 +221,8 @@ class Supervisor:
             self._boot_failed(str(mold), mold.generation, message)
         elif isinstance(message, Forked):
             self._forked(message, time.monotonic())
+        elif isinstance(message, WantShared):
+            self._shared.answer(mold.generation, message, mold.channel, None)
         elif isinstance(message, NotForked) and not self._owned.not_forked(message.serial, message.reason):
             self._not_forked(message, time.monotonic())
 
@@ -211,7 +237,7 @@ class Supervisor:
         self._generations.mold_died(mold, status, now)
         reason = self._breakage.reason(mold.generation, f"{mold} died: {process.exit_words(status)}")
         if not self._generations.proven:
-            self._first_failed(mold.generation, reason, now)
+            self._failed_boots.first_failed(mold.generation, reason, now)
         elif not mold.ready:
             self._breakage.show(mold.generation, reason)
 
@@ -297,6 +323,10 @@ class Supervisor:
             self._owned.order(mold, self.roster.next_serial(), link, message, descriptors, now)
         elif isinstance(message, EndProcess):
             self._owned.end(link.channel, message, now)
+        elif isinstance(message, WantShared):
+            self._shared.answer(handle.generation, message, link.channel, self._molds.ready_for(handle.generation))
+        elif self._actors.obey(link.channel, handle.generation, handle.slot, message, descriptors, now):
+            pass
         elif isinstance(message, Leave) and not self._stopping:
             self._retire(handle, "SIGTERM", now, self._drain_seconds, hand_back=True)
 
@@ -323,7 +353,7 @@ class Supervisor:
         if retired or self._stopping:
             return
         if handle.ready_at is None and handle.generation > self._generations.proven:
-            self._generation_failed(handle, status, now)
+            self._failed_boots.worker_died(handle, status, now)
             return
         lived = None if handle.ready_at is None else now - handle.ready_at
         self._back_off(handle.slot, lived, now)
@@ -333,44 +363,13 @@ class Supervisor:
         if delay:
             _log.warning("the worker of slot %d died young; the next one starts in %.1f s", slot, delay)
 
-    def _generation_failed(self, handle: WorkerHandle, status: int, now: float) -> None:
-        """A worker of a generation that never served could not boot."""
-        generation = handle.generation
-        reason = self._breakage.reason(generation, f"{handle} died before it was ready: {process.exit_words(status)}")
-        if self._generations.proven:
-            self._generations.roll_back(now)
-            self._breakage.show(generation, reason)
-            for other in [h for h in self.roster if h.generation == generation]:
-                kill(other)
-        elif self._settings.reload or not self.roster.in_state(State.BOOTING, State.READY, State.STALLED):
-            self._first_failed(generation, reason, now)
-        else:  # others still boot; meanwhile a slot that fails again and again must not spin
-            self._back_off(handle.slot, None, now)
-
-    def _first_failed(self, generation: int, reason: str, now: float) -> None:
-        """The app cannot start, and nothing else serves. In development an error page does, until it can."""
-        if self._settings.reload and not self._breakage.is_stand_in(generation):
-            self._retire_booting(now)
-            _log.error("the app cannot start, see above; until it can, an error page is served")
-            if self._generations.begin_anew(now, broken=reason):
-                self._breakage.show(generation, reason)
-                self._breakage.stand_in(self.roster.generation)
-                return
-        self._give_up()
-
     def _files_changed(self, change: Changed) -> None:
         now = time.monotonic()
         more = f" and {change.others} more" if change.others else ""
         _log.info("%s%s changed: reloading", change.path, more)
-        self._retire_booting(now)
+        self._failed_boots.retire_booting(now)
         self._generations.supersede(now)
         self.changed = True
-
-    def _retire_booting(self, now: float) -> None:
-        """Let go of the workers of a generation that has not served."""
-        for handle in self.roster.in_state(State.BOOTING):
-            if handle.generation > self._generations.proven:
-                self._retire(handle, "reload", now, self._drain_seconds, hand_back=True)
 
     def _give_up(self) -> None:
         _log.critical("the app cannot start; see above")
@@ -388,6 +387,7 @@ class Supervisor:
         link = self._links.pop(handle.serial)
         self._unregister(link.channel)
         self._owned.end_owned(link.channel, time.monotonic())
+        self._actors.user_gone(link.channel)
         self._stacks.forget(link.stacks)
         self._handout.dispatch(link.take_back())
         link.close()

@@ -6,13 +6,15 @@ import os
 import signal
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, NoReturn
 
 import uvloop
 
 from prefork.apps.application import Application
-from prefork.children import home
+from prefork.children import declared, home
+from prefork.children.actors import start_declared
 from prefork.errors import BootError, UsageError
 from prefork.http.access import AccessLog
 from prefork.http.arrival import Arrivals
@@ -35,7 +37,9 @@ from prefork.messages import (
     shorten,
 )
 from prefork.processes.app import make_app, show_failure
+from prefork.processes.ask_shared import asking
 from prefork.processes.start import WorkerStart
+from prefork.processes.wards import Wards
 from prefork.system import handoff, log, process
 from prefork.system.channel import Channel, ChannelClosed, adopt
 from prefork.system.handoff import Passed
@@ -64,7 +68,8 @@ def run_worker(start: WorkerStart, app: Application | None) -> NoReturn:
     code = BootError.exit_code
     try:
         if app is None:
-            app = make_app(start.mold)
+            with asking(channel):
+                app = make_app(start.mold)
             log.serve_root(start.mold.log_file, start.settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             code = runner.run(Worker(start, app, channel).run())
@@ -97,6 +102,7 @@ class Worker:
         self._lines = LineFile(settings.access_log_file) if settings.access_log else None
         self._done = asyncio.Event()
         self._arriving: set[asyncio.Task[None]] = set()
+        self._wards = Wards()
 
     async def run(self) -> int:
         """Serve until drained. Returns the exit code; what the start-up hooks raise passes through."""
@@ -104,6 +110,9 @@ class Worker:
         self._pool = self._make_pool()
         self._home = home.Home(self._loop, self._start.settings, lambda role, _: self._make_spawner(role))
         home.install(self._home)
+        self._loop.set_default_executor(self._home.threads.executor)  # asyncio.to_thread is bounded too
+        if declared.specs:
+            await start_declared(self._home)
         await self._app.startup()
         self._service = Service(self._app.__call__, self._start.settings, self._board, self._access_log())
         self._arrivals = self._make_arrivals()
@@ -130,6 +139,7 @@ class Worker:
         pool = Pool(self._start.settings, lambda pool: make_backend(pool, self._spawner, workers))
         install(pool)
         self._loop.add_reader(self._channel.fileno(), self._read_orders)
+        self._loop.call_soon(self._read_orders)  # for what has come while the app was imported
         pool.backend.start()
         return pool
 
@@ -232,7 +242,7 @@ class Worker:
     def _read_orders(self) -> None:
         try:
             while received := self._channel.receive():
-                order = received[0]
+                order, descriptors = received
                 if isinstance(order, Drain):
                     self._drain(order)
                 elif isinstance(order, ReopenLogs):
@@ -242,8 +252,9 @@ class Worker:
                 elif isinstance(order, ReloadFailed | ReloadMended):
                     show_failure(self._app, order.traceback if isinstance(order, ReloadFailed) else "")
                 else:
-                    self._spawner.hear(order)
-                    self._home.hear(order)
+                    self._wards.hear(order)
+                    self._spawner.hear(order, descriptors)
+                    self._home.hear(order, descriptors)
         except ChannelClosed:
             os._exit(1)  # the master is gone; the kernel is about to kill us anyway
 
@@ -299,5 +310,6 @@ class Worker:
                     await close()
             except TimeoutError:
                 _log.warning("%s did not end within %g s and are ended", what, SHUTDOWN_SECONDS)
+        self._loop.set_default_executor(ThreadPoolExecutor(1))  # else its close waits for what hangs in a thread
         if self._lines is not None:
             self._lines.close(SHUTDOWN_SECONDS)

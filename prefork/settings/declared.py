@@ -261,7 +261,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     threads: Annotated[
         int,
         Meta(ge=1, le=1024),
-        about("app", "Threads per worker that run plain def handlers and WSGI apps."),
+        about(
+            "app",
+            "Threads per worker that run blocking code: plain def handlers, WSGI apps, children.thread and "
+            "asyncio.to_thread.",
+        ),
     ] = 40
     thread_queue: Annotated[
         int,

@@ -3,7 +3,8 @@
 import contextlib
 import os
 import socket
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from prefork.messages import Message, decode, encode
@@ -21,6 +22,7 @@ class Channel:
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
+        self._put_back: deque[tuple[Message, list[int]]] = deque()
 
     @classmethod
     def pair(cls) -> tuple["Channel", "Channel"]:
@@ -55,6 +57,8 @@ class Channel:
 
     def receive(self) -> tuple[Message, list[int]] | None:
         """The next message and its descriptors; None when there is none yet. Raises ChannelClosed."""
+        if self._put_back:
+            return self._put_back.popleft()
         try:
             wire, descriptors, _, _ = socket.recv_fds(self._socket, WIRE_BYTES, DESCRIPTORS)
         except BlockingIOError:
@@ -66,6 +70,10 @@ class Channel:
         for descriptor in descriptors:  # CPython's recv_fds() ignores its flags, MSG_CMSG_CLOEXEC among them
             os.set_inheritable(descriptor, False)
         return decode(wire), descriptors
+
+    def put_back(self, messages: Iterable[tuple[Message, list[int]]]) -> None:
+        """Let these be the next to be received. The descriptor does not tell that they are there."""
+        self._put_back.extend(messages)
 
     def close(self) -> None:
         self._socket.close()

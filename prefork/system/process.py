@@ -10,6 +10,7 @@ import resource
 import select
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Final, NoReturn
 
@@ -27,6 +28,7 @@ _KILL_ROUNDS: Final = 100  # each ends a generation of children; who forks faste
 STACKS_SIGNAL: Final = signal.SIGRTMIN + 1  # dumps all Python stacks; apps rarely use the real-time signals
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_ignoring = False  # CHILD_IGNORES, by SIG_IGN
 
 CHILD_IGNORES: Final = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP)
 """A terminal sends these to the whole group; what they mean to the server is the master's to tell."""
@@ -100,6 +102,8 @@ def fill_standard_streams() -> None:
 
 def become_child() -> None:
     """What every forked child does first: it must not act on, or through, what belongs to its parent."""
+    global _ignoring
+    _ignoring = True
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # not the master's
     signal.set_wakeup_fd(-1)  # else our signals would wake the parent
@@ -109,6 +113,22 @@ def become_child() -> None:
         elif signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN, None):
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def let_programs_heed_signals() -> None:
+    """Ignore CHILD_IGNORES by a handler from now on: what we start would inherit SIG_IGN (execve(2)), and could not be
+    interrupted. Only the main thread can do so."""
+    global _ignoring
+    if _ignoring and threading.current_thread() is threading.main_thread():
+        _ignoring = False
+        for number in CHILD_IGNORES:
+            if signal.getsignal(number) is signal.SIG_IGN:
+                signal.signal(number, _do_nothing)
+                signal.siginterrupt(number, False)  # for native code that does not expect EINTR
+
+
+def _do_nothing(number: int, frame: object) -> None:
+    """A handler that has the signal ignored."""
 
 
 def watch_stacks(descriptor: int) -> None:
@@ -131,11 +151,12 @@ def lead_group() -> None:
 
 
 def reseed() -> None:
-    """Give this process random numbers of its own, also from NumPy's global generator."""
+    """Give this process random numbers of its own, also from NumPy's global generator, if that is there: NumPy imports
+    it when it is first used, which would cost each fork 20 ms here."""
     random.seed()
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
 
 
 def raise_descriptor_limit() -> int:

@@ -9,6 +9,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from prefork.children.shared_names import shared
 from prefork.errors import Disconnected
 from prefork.jobs import references
 from prefork.jobs.hooks import on_offload_start, on_offload_stop
@@ -27,6 +28,8 @@ from prefork.web.static import StaticFolder
 from prefork.web.websocket import websocket_endpoint
 
 if TYPE_CHECKING:
+    from prefork.children.actors import Actor
+    from prefork.children.shared_buffer import SharedBuffer
     from prefork.web.asgi_types import Receive, Scope, Send
 
 CallNext = Callable[[Request], Awaitable[Response]]
@@ -52,6 +55,7 @@ class App:
         self._middleware: list[Middleware] = []  # the innermost first
         self._exception_handlers = ExceptionHandlers()
         self._offloaded: list[Callable[..., Any]] = []  # handlers that run as jobs
+        self._actors: list[Actor] = []
         self._lifespan = lifespan
         self._on_startup: list[Hook] = []
         self._on_shutdown: list[Hook] = []
@@ -201,6 +205,10 @@ class App:
         self._on_shutdown.append(hook)
         return hook
 
+    def shared(self, name: str, size: int) -> "SharedBuffer":
+        """See `prefork.children.shared`."""
+        return shared(name, size)
+
     def on_offload_start(self, hook: H) -> H:
         """See `prefork.on_offload_start`."""
         return on_offload_start(hook)
@@ -208,6 +216,13 @@ class App:
     def on_offload_stop(self, hook: H) -> H:
         """See `prefork.on_offload_stop`."""
         return on_offload_stop(hook)
+
+    def actor(self, cls: type[Any], /, *args: Any, **options: Any) -> "Actor":
+        """An object `cls(*args)` in processes of its own, for all workers: see `prefork.children.declare`, which has
+        the options too: `count`, `scope`, `timeout` and `mailbox`."""
+        actor: Actor = import_module("prefork.children.actors").declare(cls, *args, **options)
+        self._actors.append(actor)
+        return actor
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """This app as ASGI: another server can run it, and another app hold it. Start-up and shutdown are the scope
@@ -223,6 +238,8 @@ class App:
         Unsendable for an offloaded handler that an offloader would not find."""
         for handler in (handler for app in self._family() for handler in app._offloaded):
             references.check(handler)
+        for actor in (actor for app in self._family() for actor in app._actors):
+            await actor.start()
         async with AsyncExitStack() as started:
             for app in self._family():
                 context = None if app._lifespan is None else app._lifespan(app)

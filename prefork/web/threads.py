@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from functools import partial
-from typing import Final, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
+
+from prefork.children.thread_pool import own
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-own: Final[ContextVar[Executor | None]] = ContextVar("prefork.threads", default=None)
 
 
 async def in_thread(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -19,4 +18,4 @@ async def in_thread(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwar
     if threads is None:
         return await asyncio.to_thread(function, *args, **kwargs)
     call = partial(copy_context().run, function, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(threads, call)
+    return await asyncio.get_running_loop().run_in_executor(threads.executor, call)

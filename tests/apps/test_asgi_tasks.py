@@ -8,7 +8,9 @@ from typing import BinaryIO
 
 import pytest
 
+from prefork.children.binding import request_task
 from prefork.errors import ResponseError
+from prefork.jobs import context
 from prefork.web.asgi_types import Message, Receive, Scope, Send
 from tests.apps.asgi_server import TEXT, AsgiServer, body, start
 from tests.http.server import request
@@ -24,6 +26,25 @@ async def listen(receive: Receive, received: list[Message]) -> None:
     while message["type"] != "http.disconnect":
         message = await receive()
         received.append(message)
+
+
+def test_children_of_tasks_within_a_request_belong_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Middleware such as Starlette's runs the endpoint in a task of its own."""
+    monkeypatch.setattr(context, "tracking", True)
+    whose: list[object] = []
+
+    async def look() -> None:
+        whose.append(request_task())
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        whose.append(asyncio.current_task())
+        await asyncio.create_task(look())
+        await send(start(200))
+        await send(body(b""))
+
+    AsgiServer(app).connect().send(request("GET", "/"))
+    assert len(whose) == 2
+    assert whose[0] is whose[1]
 
 
 def test_several_may_receive_and_each_piece_comes_once() -> None:

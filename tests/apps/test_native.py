@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from prefork.apps.native import AppApplication, HandlerApplication
+from prefork.children.thread_pool import Threads, own
 from prefork.errors import Disconnected, RequestError
 from prefork.settings import Settings
 from prefork.web import App, Request, StreamingResponse
@@ -69,11 +70,11 @@ def test_plain_def_runs_in_a_thread_with_the_callers_context() -> None:
         return exchange.text
 
     name, who = asyncio.run(main()).split()
-    assert name.startswith("prefork-handler")
+    assert name != threading.current_thread().name
     assert who == "ann"
 
 
-def test_plain_def_handlers_run_side_by_side_up_to_the_number_of_threads() -> None:
+def test_plain_def_handlers_run_side_by_side_in_the_threads_of_the_server() -> None:
     together = threading.Barrier(3)
 
     def handler(request: Request) -> str:
@@ -81,11 +82,12 @@ def test_plain_def_handlers_run_side_by_side_up_to_the_number_of_threads() -> No
         return threading.current_thread().name
 
     async def main() -> set[str]:
-        application = HandlerApplication(handler, Settings(threads=3))
-        await application.startup()
+        threads = Threads(asyncio.get_running_loop(), 3, 60, 60, "test")
+        own.set(threads)
+        application = HandlerApplication(handler, Settings())
         exchanges = [FakeExchange() for _ in range(9)]
         await asyncio.gather(*map(application, exchanges))
-        await application.shutdown()
+        await threads.close()
         return {exchange.text for exchange in exchanges}
 
     assert len(asyncio.run(main())) == 3

@@ -12,6 +12,7 @@ import pytest
 
 from prefork.apps.threads import CROWD, Threads
 from prefork.apps.wsgi import WsgiApplication
+from prefork.children.binding import request_task
 from prefork.errors import Disconnected
 from prefork.jobs import context
 from prefork.settings import Settings
@@ -274,6 +275,20 @@ def test_jobs_know_the_request_once_an_app_uses_offload(tracking: bool, monkeypa
 
     with WsgiServer(app) as server:
         assert server.get("/", "x-request-id: id-7\r\n").text == ("id-7" if tracking else "none")
+
+
+def test_children_of_coroutines_for_the_app_belong_to_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "tracking", True)
+
+    async def look() -> bytes:
+        return b"nobody's" if request_task() in (None, asyncio.current_task()) else b"the request's"
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [])
+        return [environ["prefork.wait"](look())]
+
+    with WsgiServer(app) as server:
+        assert server.get("/").text == "the request's"
 
 
 def test_the_loop_runs_coroutines_for_the_app() -> None:

@@ -1,8 +1,8 @@
 """The report on offload keeps a row for what failed, and shows the round in which a pool did worst."""
 
-from benchmarks.offload_bars import at_most
-from benchmarks.offload_figures import Jobs, Mixed, Sample
-from benchmarks.offload_tables import jobs_table, mixed_table, pool_table, verdicts_table
+from benchmarks.offload_figures import Jobs, Mixed
+from benchmarks.offload_tables import jobs_table, mixed_table, pool_table
+from benchmarks.rounds import Sample
 
 
 def cells(table: str) -> list[list[str]]:
@@ -30,10 +30,4 @@ def test_jobs_show_the_worst_round_and_how_many_were_faultless() -> None:
     found = [("pebble", Jobs(990, 10, 0, 0, 0)), ("pebble", Jobs(989, 9, 1, 0, 1))]
     assert cells(jobs_table(found, {"pebble": "pebble", "loky": "loky"})) == [
         ["pebble", "989", "9", "1", "0", "1", "1 of 2"],
-    ]
-
-
-def test_a_bar_is_shown_with_its_limit_and_its_verdict() -> None:
-    assert cells(verdicts_table([at_most("round trip", 0.35, 0.4, ".2f")])) == [
-        ["round trip", "≤ 0.35", "0.40", "**no**"],
     ]

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import trustme
 
-from prefork import App, Request, Server
+from prefork import App, Request, Server, children
 from prefork.errors import UsageError
 from tests.embedding.loops import LOOPS, run
 from tests.embedding.servers import get
@@ -118,6 +118,17 @@ def test_plain_handlers_have_threads_of_the_servers_own(loop: str) -> None:
             name = await asyncio.to_thread(lambda: threading.current_thread().name)
             assert name.startswith(loop)
         assert await asyncio.to_thread(lambda: "still works") == "still works"
+
+    run(loop, test)
+
+
+def test_blocking_code_of_handlers_runs_in_the_servers_threads(loop: str) -> None:
+    async def test() -> None:
+        async def handler(request: Request) -> str:
+            return await children.thread(lambda: threading.current_thread().name)
+
+        async with Server(handler, threads=1) as server:
+            assert (await get(server.url)).text == "prefork-handler_0"
 
     run(loop, test)
 

@@ -14,8 +14,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from prefork import App, Request, Server, StreamingResponse
+from prefork.children.thread_pool import own
 from prefork.testing.thread import ThreadedServer
-from prefork.web import threads
 from tests.certificates import Folder
 from tests.embedding.loops import LOOPS, run
 from tests.embedding.servers import get
@@ -233,7 +233,7 @@ def test_handlers_see_the_context_of_the_start_and_not_each_other(loop: str) -> 
         async with Server(handler) as server:
             assert (await get(server.url)).text == "of the program"
             assert (await get(server.url)).text == "of the program"
-        assert threads.own.get() is None
+        assert own.get() is None
 
     run(loop, test)
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from prefork.jobs import failures, wire
 from prefork.jobs.arena import ArenaReader, ArenaWriter
+from prefork.jobs.lending import arriving
 from prefork.jobs.payload import Payload, encode, encode_call
 from prefork.jobs.runner import About, Runner
 from prefork.jobs.wire import HEADER, Header
@@ -47,14 +48,17 @@ class End:
         self._copied = 0  # messages that were in their arenas
 
     def send(self, kind: int, sent: Payload, number: int = 0, flags: int = 0, seconds: float = 0.0) -> None:
+        if sent.lent is not None:
+            flags |= wire.LENT
         if not sent.big:
-            wire.send(self.channel, HEADER.pack(kind, flags, 0, number, seconds, 0) + sent.pickle)
+            head = HEADER.pack(kind, flags, 0, number, seconds, 0)
+            wire.send(self.channel, head + sent.pickle, sent.descriptors)
             return
         self._arena.write(sent)
-        descriptor = None if self._arena.shared else self._arena.descriptor
+        descriptors = [*([] if self._arena.shared else [self._arena.descriptor]), *sent.descriptors]
         flags |= wire.IN_ARENA | (0 if self._arena.shared else wire.NEW_ARENA)
         head = HEADER.pack(kind, flags, 1 + len(sent.buffers), number, seconds, self._arena.bytes)
-        wire.send(self.channel, head, descriptor)
+        wire.send(self.channel, head, descriptors)
         self._arena.shared = True
 
     def read_now(self) -> Message | None:
@@ -63,20 +67,22 @@ class End:
 
     def read(self) -> Message:
         """The next message. Waits for it."""
-        length, descriptor = wire.receive(self.channel, self._room)
+        length, descriptors = wire.receive(self.channel, self._room)
         if not length:
             raise EOFError
         header = Header(*HEADER.unpack_from(self._room))
-        if descriptor is not None:
+        arena_descriptor, lent = wire.split(header, descriptors)
+        if arena_descriptor is not None:
             if self._theirs is not None:
                 self._theirs.close()
-            self._theirs = ArenaReader(descriptor)
-        if header.flags & wire.IN_ARENA:
-            assert self._theirs is not None
-            value = self._theirs.copy(header.arena_bytes, header.buffers)
-            self._copied += 1
-        else:
-            value = pickle.loads(bytes(self._room[HEADER.size : length])) if length > HEADER.size else None
+            self._theirs = ArenaReader(arena_descriptor)
+        with arriving(lent):
+            if header.flags & wire.IN_ARENA:
+                assert self._theirs is not None
+                value = self._theirs.copy(header.arena_bytes, header.buffers)
+                self._copied += 1
+            else:
+                value = pickle.loads(bytes(self._room[HEADER.size : length])) if length > HEADER.size else None
         if header.flags & wire.KEPT:  # never to be written again
             self._renew()
         return Message(header.kind, header.number, value, header.flags, header.seconds)

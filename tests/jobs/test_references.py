@@ -114,7 +114,7 @@ def test_a_function_that_was_typed_in_is_refused(monkeypatch: pytest.MonkeyPatch
     typed = type(sys)("__main__")  # as in a notebook: no file
     exec("def double(number): return 2 * number", vars(typed))
     monkeypatch.setitem(sys.modules, "__main__", typed)
-    assert "__main__.double was typed in here, and offloaders import it from a file" in reason(typed.double)
+    assert "__main__.double was typed in here, and an offloader imports it from a file" in reason(typed.double)
 
 
 def test_a_refusal_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,8 @@
-"""What a pool's program printed is read even if it died meanwhile, and its end is told in words."""
+"""What a program printed is read even if it died meanwhile, and its end is told in words."""
 
 import pytest
 
-from benchmarks.offload_mixed import Heavy
-from benchmarks.offload_pools import PoolError, ended, parse
+from benchmarks.printed import ProgramError, ended, parse
 
 
 def test_lines_are_read_up_to_the_one_that_was_cut_off() -> None:
@@ -12,7 +11,7 @@ def test_lines_are_read_up_to_the_one_that_was_cut_off() -> None:
 
 
 def test_anything_but_json_is_an_error_that_shows_it() -> None:
-    with pytest.raises(PoolError, match="Segmentation"):
+    with pytest.raises(ProgramError, match="Segmentation"):
         parse(b"Segmentation fault\n")
 
 
@@ -27,8 +26,3 @@ def test_anything_but_json_is_an_error_that_shows_it() -> None:
 )
 def test_an_end_that_was_not_good_is_told(code: int | None, words: str | None) -> None:
     assert ended(code, 30, "ImportError: loky") == words
-
-
-def test_heavy_answers_are_counted_by_status_within_the_measured_time_only() -> None:
-    heavy = Heavy([(0.9, 200), (1.0, 200), (1.5, 503), (1.6, None), (1.7, 500), (1.9, 200), (2.0, 200)])
-    assert heavy.count(1.0, 2.0) == (2, 1, 2)
