@@ -6,7 +6,7 @@ from benchmarks.children_programs import NODE, SCRIPT, WORKER, Program
 
 AT_ONCE = 16  # apps/children_scenarios.py starts as many
 LOOPS = ("uvloop", "asyncio")
-PARENTS = {"heavy": "90 MB", "small": "30 MB"}  # resident, about
+PARENTS = {"heavy": "90 MB", "small": "40 MB"}  # resident, about
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,8 @@ TOOLS = {  # of the table that tells which tool to take: names of samples, and w
     "async": "`await` of a coroutine",
     "thread": "`children.thread`",
     "offload": "`offload`",
-    "actor": "an actor",
+    "actor": "an actor of a worker",
+    "server": "an actor of all workers",
     "fork": "`children.fork`",
     "exec_file": "`children.exec_file`",
     "exec": "`children.exec`",

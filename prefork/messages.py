@@ -207,7 +207,7 @@ class ActorSession:
 
 @dataclass(frozen=True, slots=True)
 class WantShared:
-    """mold or worker → master: the app asks for `size` bytes of memory of that name. The import waits for the answer."""
+    """mold or worker → master: the app asks for `size` bytes of memory of that name. The import waits."""
 
     name: str
     size: int

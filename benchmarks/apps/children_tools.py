@@ -14,6 +14,7 @@ from prefork import children, offload
 
 HOLD_SECONDS = 0.1  # that a job keeps its offloader, so that others start beside it
 held: list[Any] = []  # until the server ends
+shared = children.declare(Model, scope="server")
 
 
 async def coroutine(value: Any) -> Any:
@@ -40,6 +41,7 @@ async def calls(seconds: float) -> list[Line]:
             "thread": lambda: right(children.thread(same, MESSAGE)),
             "offload": lambda: right(offload(same, MESSAGE)),
             "actor": lambda: right(actor.same(MESSAGE)),
+            "server": lambda: right(shared.same(MESSAGE)),
             "fork": by_fork,
             "counter": by_counter,
         }

@@ -7,52 +7,52 @@ if TYPE_CHECKING:
     from prefork.children.actors import Actor as Actor
     from prefork.children.actors import actor as actor
     from prefork.children.actors import declare as declare
-    from prefork.children.events import Crashed as Crashed
-    from prefork.children.events import Disconnected as Disconnected
-    from prefork.children.events import Exited as Exited
-    from prefork.children.forking import ForkedChild as ForkedChild
-    from prefork.children.forking import fork as fork
-    from prefork.children.limits import Limits as Limits
-    from prefork.children.packets import WithFds as WithFds
-    from prefork.children.programs import Done as Done
-    from prefork.children.programs import exec as exec
-    from prefork.children.programs import exec_file as exec_file
-    from prefork.children.shared_buffer import SharedBuffer as SharedBuffer
-    from prefork.children.shared_counter import SharedCounter as SharedCounter
-    from prefork.children.shared_lock import SharedLock as SharedLock
-    from prefork.children.shared_names import shared as shared
-    from prefork.children.spawning import DEVNULL as DEVNULL
-    from prefork.children.spawning import PIPE as PIPE
-    from prefork.children.spawning import STDOUT as STDOUT
-    from prefork.children.spawning import Program as Program
-    from prefork.children.spawning import spawn as spawn
+    from prefork.children.forks.events import Crashed as Crashed
+    from prefork.children.forks.events import Disconnected as Disconnected
+    from prefork.children.forks.events import Exited as Exited
+    from prefork.children.forks.forking import ForkedChild as ForkedChild
+    from prefork.children.forks.forking import fork as fork
+    from prefork.children.forks.packets import WithFds as WithFds
+    from prefork.children.forks.to_parent import parent as parent
+    from prefork.children.memory.buffer import SharedBuffer as SharedBuffer
+    from prefork.children.memory.counter import SharedCounter as SharedCounter
+    from prefork.children.memory.lock import SharedLock as SharedLock
+    from prefork.children.memory.names import shared as shared
+    from prefork.children.programs.buffered import Done as Done
+    from prefork.children.programs.buffered import exec as exec
+    from prefork.children.programs.buffered import exec_file as exec_file
+    from prefork.children.programs.limits import Limits as Limits
+    from prefork.children.programs.spawning import DEVNULL as DEVNULL
+    from prefork.children.programs.spawning import PIPE as PIPE
+    from prefork.children.programs.spawning import STDOUT as STDOUT
+    from prefork.children.programs.spawning import Program as Program
+    from prefork.children.programs.spawning import spawn as spawn
     from prefork.children.threads import thread as thread
-    from prefork.children.to_parent import parent as parent
 
 _ELSEWHERE: Final[dict[str, str]] = {  # public name: module
     "Actor": "prefork.children.actors",
     "actor": "prefork.children.actors",
     "declare": "prefork.children.actors",
-    "Crashed": "prefork.children.events",
-    "Disconnected": "prefork.children.events",
-    "Exited": "prefork.children.events",
-    "ForkedChild": "prefork.children.forking",
-    "DEVNULL": "prefork.children.spawning",
-    "Done": "prefork.children.programs",
-    "Limits": "prefork.children.limits",
-    "PIPE": "prefork.children.spawning",
-    "Program": "prefork.children.spawning",
-    "STDOUT": "prefork.children.spawning",
-    "WithFds": "prefork.children.packets",
-    "exec": "prefork.children.programs",
-    "exec_file": "prefork.children.programs",
-    "spawn": "prefork.children.spawning",
-    "fork": "prefork.children.forking",
-    "parent": "prefork.children.to_parent",
-    "SharedBuffer": "prefork.children.shared_buffer",
-    "SharedCounter": "prefork.children.shared_counter",
-    "SharedLock": "prefork.children.shared_lock",
-    "shared": "prefork.children.shared_names",
+    "Crashed": "prefork.children.forks.events",
+    "Disconnected": "prefork.children.forks.events",
+    "Exited": "prefork.children.forks.events",
+    "ForkedChild": "prefork.children.forks.forking",
+    "DEVNULL": "prefork.children.programs.spawning",
+    "Done": "prefork.children.programs.buffered",
+    "Limits": "prefork.children.programs.limits",
+    "PIPE": "prefork.children.programs.spawning",
+    "Program": "prefork.children.programs.spawning",
+    "STDOUT": "prefork.children.programs.spawning",
+    "WithFds": "prefork.children.forks.packets",
+    "exec": "prefork.children.programs.buffered",
+    "exec_file": "prefork.children.programs.buffered",
+    "spawn": "prefork.children.programs.spawning",
+    "fork": "prefork.children.forks.forking",
+    "parent": "prefork.children.forks.to_parent",
+    "SharedBuffer": "prefork.children.memory.buffer",
+    "SharedCounter": "prefork.children.memory.counter",
+    "SharedLock": "prefork.children.memory.lock",
+    "shared": "prefork.children.memory.names",
     "thread": "prefork.children.threads",
 }
 

@@ -23,7 +23,7 @@ class OffloaderHandle:
     kind = "offloader"
 
     def __init__(self, number: int, end: socket.socket, far: socket.socket, stacks: int) -> None:
-        """`end` and `far`, its own, are the ends of its channel; `stacks` is its stacks file. All are ours from now on."""
+        """`end` and `far`, its own, are the ends of its channel, `stacks` its stacks file. All are ours from now on."""
         self.number = number
         self.pid: int | None = None  # None until it is forked
         self.ready = False

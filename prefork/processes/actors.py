@@ -40,7 +40,7 @@ from prefork.system.channel import Channel, ChannelClosed
 ROLE: Final = "actor"
 CLOSE_SECONDS: Final = 5.0  # for the call in hand, and for `close()` of the class
 GRACE_SECONDS: Final = 1.0  # between SIGTERM and SIGKILL for one that does not end by itself
-BOOT_SHARE: Final = 0.9  # of the time that workers have to boot: they wait for actors, and this tells for which
+BOOT_SHARE: Final = 0.8  # of the time that workers have to boot: they wait for actors, and this tells for which
 RETRY_SECONDS: Final = 0.1  # nothing tells when a full channel is read
 
 _log = logging.getLogger("prefork.actors")

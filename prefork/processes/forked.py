@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from multiprocessing import spawn
 from typing import Any, Final, NamedTuple, NoReturn
 
-from prefork.children.life import live
-from prefork.children.to_parent import wants_fresh
+from prefork.children.forks.life import live
+from prefork.children.forks.to_parent import wants_fresh
 from prefork.jobs import client
 from prefork.processes.owned_start import OwnedStart, begin_owned
 from prefork.settings import Settings

@@ -6,7 +6,7 @@ import sys
 from functools import partial
 from multiprocessing import spawn
 
-from prefork.children.life import live
+from prefork.children.forks.life import live
 from prefork.processes.forked import FreshStart
 from prefork.system import log, named_memory, process
 from prefork.system.channel import adopt

@@ -9,7 +9,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from prefork.children.shared_names import shared
+from prefork.children.memory.names import shared
 from prefork.errors import Disconnected
 from prefork.jobs import references
 from prefork.jobs.hooks import on_offload_start, on_offload_stop
@@ -29,7 +29,7 @@ from prefork.web.websocket import websocket_endpoint
 
 if TYPE_CHECKING:
     from prefork.children.actors import Actor
-    from prefork.children.shared_buffer import SharedBuffer
+    from prefork.children.memory.buffer import SharedBuffer
     from prefork.web.asgi_types import Receive, Scope, Send
 
 CallNext = Callable[[Request], Awaitable[Response]]

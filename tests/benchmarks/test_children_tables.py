@@ -1,11 +1,7 @@
 """The report on children keeps a row for what failed, and shows times, speeds and memory in their units."""
 
-import pytest
-
 from benchmarks.children_figures import FIGURES, Figure, Row
-from benchmarks.children_programs import named
 from benchmarks.children_tables import figure_table, tools_table
-from benchmarks.printed import ProgramError
 from benchmarks.rounds import Sample
 
 
@@ -35,9 +31,3 @@ def test_a_tool_shows_what_it_costs_in_each_unit() -> None:
         ["a fork", "10.40", "25.0", "5.2"],
         ["a coroutine", "–", "–", "–"],
     ]
-
-
-def test_a_line_without_a_name_or_a_value_is_an_error_that_shows_it() -> None:
-    assert named([{"name": "fork", "value": 2, "count": 1}], "worker ") == {"worker fork": 2.0}
-    with pytest.raises(ProgramError, match="value"):
-        named([{"name": "fork"}])

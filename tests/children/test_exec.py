@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from prefork import children
-from prefork.children import running
 from prefork.children.home import home
+from prefork.children.programs import running
 from prefork.errors import (
     ChildError,
     ChildFailed,

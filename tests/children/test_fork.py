@@ -272,7 +272,7 @@ def test_a_child_that_disconnects_runs_on(program: Program) -> None:
 def test_a_child_that_closes_its_channel_by_itself_has_disconnected(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefork.children.forked_process.GONE_SECONDS", 0.01)
+    monkeypatch.setattr("prefork.children.forks.forked_child.GONE_SECONDS", 0.01)
 
     async def main() -> None:
         async with await children.fork(targets.close_channel) as child:

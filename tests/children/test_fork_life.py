@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from prefork import children
-from prefork.children import Crashed, Exited, ForkedChild, packets
+from prefork.children import Crashed, Exited, ForkedChild
+from prefork.children.forks import packets
+from prefork.children.forks.line import HEAVY_PACKETS, Line
+from prefork.children.forks.to_parent import open_line
 from prefork.children.home import Home, install
-from prefork.children.line import HEAVY_PACKETS, Line
-from prefork.children.to_parent import open_line
 from prefork.errors import ChildCrashed, ChildDisconnected, ChildNotStarted
 from prefork.jobs import context
 from prefork.jobs.spawner import ChannelSpawner
@@ -138,7 +139,7 @@ def test_without_descriptors_nothing_is_ordered_and_the_place_is_free(monkeypatc
 
 
 def test_arguments_may_be_larger_than_what_else_may_be_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefork.children.line.HEAVY_BYTES", 100_000)
+    monkeypatch.setattr("prefork.children.forks.line.HEAVY_BYTES", 100_000)
 
     async def program(forker: Forker, home: Home) -> None:
         child = await children.fork(NAME, b"x" * 200_000)

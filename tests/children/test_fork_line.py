@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import uvloop
 
-from prefork.children import packets
-from prefork.children.async_line import AsyncLine
-from prefork.children.line import FAILURE_BYTES, HEAVY_BYTES, HEAVY_PACKETS, Line
-from prefork.children.packets import Codec, WithFds
-from prefork.children.to_parent import Parent, ParentGone
+from prefork.children.forks import packets
+from prefork.children.forks.async_line import AsyncLine
+from prefork.children.forks.line import FAILURE_BYTES, HEAVY_BYTES, HEAVY_PACKETS, Line
+from prefork.children.forks.packets import Codec, WithFds
+from prefork.children.forks.to_parent import Parent, ParentGone
 from prefork.errors import ChildError, Unsendable
 from prefork.jobs.failures import Failure, restore, take
 from prefork.jobs.payload import BIG_BYTES

@@ -9,7 +9,7 @@ import pytest
 
 from prefork import App
 from prefork.children import shared
-from prefork.children.shared_names import NAME_BYTES
+from prefork.children.memory.names import NAME_BYTES
 from prefork.errors import ChildError
 from prefork.messages import ReopenLogs, Shared, WantShared
 from prefork.processes import ask_shared
@@ -24,7 +24,7 @@ def _a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test is a process that knows no names yet; what it has opened is closed."""
     monkeypatch.setattr(named_memory, "_known", {})
     monkeypatch.setattr(named_memory, "_source", named_memory.create)
-    monkeypatch.setattr("prefork.children.shared_names._buffers", {})
+    monkeypatch.setattr("prefork.children.memory.names._buffers", {})
     yield
     for region in named_memory.known():
         os.close(region.descriptor)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from prefork import children
-from prefork.children.output import AHEAD_BYTES, READ_BYTES, TAIL_BYTES
+from prefork.children.programs.output import AHEAD_BYTES, READ_BYTES, TAIL_BYTES
 from prefork.errors import ChildError, ChildFailed, ChildNotStarted, OutputTooLarge
 from prefork.jobs import context
 from prefork.web.streaming import iterate

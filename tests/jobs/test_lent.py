@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from prefork.children.shared_buffer import SharedBuffer
-from prefork.children.shared_counter import SharedCounter
+from prefork.children.memory.buffer import SharedBuffer
+from prefork.children.memory.counter import SharedCounter
 from prefork.errors import Cancelled, OffloadError, Unsendable
 from prefork.jobs import dask_worker, wire
 from prefork.jobs.lending import MOST

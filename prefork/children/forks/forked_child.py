@@ -7,11 +7,11 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-from prefork.children import packets
-from prefork.children.async_line import AsyncLine
-from prefork.children.events import Crashed, Disconnected, Event, Exited
-from prefork.children.line import Line
-from prefork.children.packets import Codec
+from prefork.children.forks import packets
+from prefork.children.forks.async_line import AsyncLine
+from prefork.children.forks.events import Crashed, Disconnected, Event, Exited
+from prefork.children.forks.line import Line
+from prefork.children.forks.packets import Codec
 from prefork.errors import ChildCrashed, ChildDisconnected, ChildNotStarted
 from prefork.jobs import failures
 from prefork.jobs.offloaders import read_stack

@@ -5,8 +5,8 @@ import select
 from collections import deque
 from typing import Any, Final
 
-from prefork.children.line import Line
-from prefork.children.packets import Attached, Packet
+from prefork.children.forks.line import Line
+from prefork.children.forks.packets import Attached, Packet
 from prefork.errors import ChildError
 from prefork.jobs.arena import QUICK_BYTES
 

@@ -5,15 +5,15 @@ import weakref
 from types import TracebackType
 from typing import Any, Final
 
-from prefork.children import packets
-from prefork.children.async_line import fill
 from prefork.children.binding import bind, request_task
-from prefork.children.events import Crashed, Event, Exited
-from prefork.children.forked_process import ForkedProcess
-from prefork.children.forks import Forks, forks
+from prefork.children.forks import packets
+from prefork.children.forks.async_line import fill
+from prefork.children.forks.events import Crashed, Event, Exited
+from prefork.children.forks.forked_child import ForkedProcess
+from prefork.children.forks.packets import Attached, Codec
+from prefork.children.forks.registry import Forks, forks
+from prefork.children.forks.targets import Target, name_of_target
 from prefork.children.home import Home, home
-from prefork.children.packets import Attached, Codec
-from prefork.children.targets import Target, name_of_target
 from prefork.errors import ChildCrashed, ChildDisconnected, ChildError, ChildNotStarted
 from prefork.jobs.arena import QUICK_BYTES
 

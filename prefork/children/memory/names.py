@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from prefork.children.shared_buffer import SharedBuffer, check_size
+from prefork.children.memory.buffer import SharedBuffer, check_size
 from prefork.errors import ChildError
 from prefork.system import named_memory
 from prefork.system.named_memory import NoSuchMemory

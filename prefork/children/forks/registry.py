@@ -3,10 +3,10 @@
 import asyncio
 from typing import Final
 
-from prefork.children.forked_process import ForkedProcess
+from prefork.children.forks.forked_child import ForkedProcess
+from prefork.children.forks.packets import Codec
+from prefork.children.forks.targets import modules_of
 from prefork.children.home import Home
-from prefork.children.packets import Codec
-from prefork.children.targets import modules_of
 
 END_SECONDS: Final = 1.0  # between SIGKILL and the news of their death
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from prefork.children.limits import Limits
+from prefork.children.programs.limits import Limits
 from prefork.errors import ChildNotStarted
 from prefork.system import process
 from prefork.system.guard import announce, forget_group, guard_group, withdraw

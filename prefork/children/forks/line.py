@@ -14,8 +14,8 @@ import struct
 from contextlib import suppress
 from typing import Any, Final
 
-from prefork.children import packets
-from prefork.children.packets import Codec, Lost, Packet
+from prefork.children.forks import packets
+from prefork.children.forks.packets import Codec, Lost, Packet
 from prefork.errors import ChildError
 from prefork.jobs.failures import Failure
 

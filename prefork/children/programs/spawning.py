@@ -12,13 +12,13 @@ from subprocess import DEVNULL, PIPE, STDOUT
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-from prefork.children.ends import Ends
-from prefork.children.feeding import Fed, Input, Readable
 from prefork.children.home import home
-from prefork.children.limits import Limits
-from prefork.children.output import Buffered, Output
-from prefork.children.running import Ended, Running, check_ended, programs_of
-from prefork.children.starting import Argument, Streams, Surroundings
+from prefork.children.programs.ends import Ends
+from prefork.children.programs.feeding import Fed, Input, Readable
+from prefork.children.programs.limits import Limits
+from prefork.children.programs.output import Buffered, Output
+from prefork.children.programs.running import Ended, Running, check_ended, programs_of
+from prefork.children.programs.starting import Argument, Streams, Surroundings
 
 __all__ = ["DEVNULL", "PIPE", "STDOUT", "Program", "spawn"]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final
 
-from prefork.children.lock_claim import LockClaim
-from prefork.children.shared_buffer import SharedBuffer, place_in
+from prefork.children.memory.buffer import SharedBuffer, place_in
+from prefork.children.memory.claim import LockClaim
 
 BYTES: Final = 1
 HELD: Final = 1  # what the byte says while somebody is in there: whoever dies leaves it so

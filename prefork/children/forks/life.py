@@ -11,10 +11,10 @@ from typing import Any
 
 import uvloop
 
-from prefork.children import packets
-from prefork.children.line import Line
-from prefork.children.targets import resolve
-from prefork.children.to_parent import ParentGone, open_line, parent
+from prefork.children.forks import packets
+from prefork.children.forks.line import Line
+from prefork.children.forks.targets import resolve
+from prefork.children.forks.to_parent import ParentGone, open_line, parent
 from prefork.errors import ChildError, ChildNotStarted
 from prefork.jobs import failures
 from prefork.system.tracebacks import app_traceback

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
 
-from prefork.children.ends import Ends
-from prefork.children.feeding import Fed
 from prefork.children.home import home
-from prefork.children.limits import Limits
-from prefork.children.output import MOST_BYTES, Collected
-from prefork.children.running import Running, check_ended, programs_of
-from prefork.children.starting import SHELL, Argument, Streams, Surroundings
+from prefork.children.programs.ends import Ends
+from prefork.children.programs.feeding import Fed
+from prefork.children.programs.limits import Limits
+from prefork.children.programs.output import MOST_BYTES, Collected
+from prefork.children.programs.running import Running, check_ended, programs_of
+from prefork.children.programs.starting import SHELL, Argument, Streams, Surroundings
 from prefork.errors import ChildError, ChildTimeout, OutputTooLarge
 
 NAME_CHARACTERS: Final = 60  # of a line of shell, in errors

@@ -3,7 +3,7 @@
 import threading
 from concurrent.futures import Future
 
-from prefork.children.turns import Turns, grant
+from prefork.children.memory.turns import Turns, grant
 from prefork.system.record_locks import RecordLocks
 
 

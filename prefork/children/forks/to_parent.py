@@ -9,10 +9,10 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
-from prefork.children import packets
-from prefork.children.async_line import AsyncLine
-from prefork.children.line import Line
-from prefork.children.packets import Attached, Packet
+from prefork.children.forks import packets
+from prefork.children.forks.async_line import AsyncLine
+from prefork.children.forks.line import Line
+from prefork.children.forks.packets import Attached, Packet
 from prefork.errors import ChildDisconnected, ChildError
 
 # How long to look for the next message before going to sleep: see jobs/runner.py, which does the same for jobs.

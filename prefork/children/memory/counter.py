@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from prefork.children.shared_buffer import SharedBuffer, place_in
+from prefork.children.memory.buffer import SharedBuffer, place_in
 
 BYTES: Final = 8
 LEAST: Final = -(2**63)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from prefork.children.binding import bind
-from prefork.children.feeding import Fed
 from prefork.children.home import Home
-from prefork.children.output import Pipe
-from prefork.children.starting import Argument, Streams, Surroundings, start
+from prefork.children.programs.feeding import Fed
+from prefork.children.programs.output import Pipe
+from prefork.children.programs.starting import Argument, Streams, Surroundings, start
 from prefork.errors import ChildError, ChildFailed, ChildNotStarted
 from prefork.system import process
 from prefork.system.guard import forget_group

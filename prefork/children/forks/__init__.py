@@ -1,0 +1,1 @@
+"""Forked children: Python processes to talk to."""

@@ -1,0 +1,1 @@
+"""Programs: started, fed, read and ended."""
