@@ -279,8 +279,8 @@ class Worker:
     def _finish_if_empty(self) -> None:
         if self._pool.jobs:
             pass  # of tasks that no request waits for; the pool tells when they are over
-        elif self._arriving or self._requests():
-            self._loop.call_later(self._tick_seconds, self._service.report_empty)
+        elif unfinished := [*self._arriving, *self._requests()]:
+            unfinished[0].add_done_callback(lambda _: self._service.report_empty())
         else:
             self._done.set()
 
