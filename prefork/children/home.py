@@ -17,6 +17,7 @@ from prefork.settings import Settings, load
 MakeSpawner = Callable[[str, Sequence[str]], ChannelSpawner]
 
 _homes: Final[dict[asyncio.AbstractEventLoop, "Home"]] = {}
+_chosen: Final[dict[asyncio.AbstractEventLoop, Settings]] = {}
 _keepers: Final[dict["Home", AsyncGenerator[None, None]]] = {}
 
 
@@ -68,9 +69,26 @@ def home() -> Home:
     return found
 
 
+def choose(settings: Settings | None) -> Callable[[], Awaitable[None]]:
+    """Let a home that is made for the running loop have these settings; None: those of variables and files, as others
+    have. Returns what ends that, and closes a home that was made meanwhile."""
+    loop = asyncio.get_running_loop()
+    before = _homes.get(loop)
+    if settings is not None:
+        _chosen[loop] = settings
+
+    async def over() -> None:
+        _chosen.pop(loop, None)
+        made = _homes.get(loop)
+        if made is not None and made is not before:
+            await _keepers[made].aclose()
+
+    return over
+
+
 def _make_standalone(loop: asyncio.AbstractEventLoop) -> Home:
     """A home outside of a prefork server: settings come from variables and files, and a nursery forks."""
-    settings = load({}, os.environ, Path()).settings
+    settings = _chosen.get(loop) or load({}, os.environ, Path()).settings
     home = Home(loop, settings, lambda role, modules: NurserySpawner(loop, settings, modules, role))
     install(home)
     keeper = _keepers[home] = _close_with_loop(home)

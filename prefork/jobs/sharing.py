@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ class Sharing:
 
     def __init__(self) -> None:
         self.servers = 0
+        self.on_last: Callable[[], Awaitable[None]] | None = None  # what else goes with the last of them
         self._before = client.installed()
 
     @property
@@ -54,3 +56,5 @@ async def leave(sharing: Sharing) -> None:
         standalone.choose(loop, None)
         if pool is not None:
             await standalone.close_pool(pool)
+        if sharing.on_last is not None:
+            await sharing.on_last()

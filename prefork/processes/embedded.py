@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from prefork.apps.interface import as_application
 from prefork.apps.static import with_static
+from prefork.children.binding import REQUEST
+from prefork.children.home import choose
 from prefork.children.thread_pool import Threads, own
 from prefork.errors import UsageError
 from prefork.http.access import AccessLog
@@ -35,8 +37,8 @@ _log = logging.getLogger("prefork.server")
 class Embedded:
     """One run of a Server. Made on its loop; opens its sockets at once."""
 
-    def __init__(self, app: object, settings: Settings, offload: Settings | None) -> None:
-        """`offload`: the settings for a pool of offloaders, if they were chosen. Raises UsageError, BindError."""
+    def __init__(self, app: object, settings: Settings, chosen: Settings | None) -> None:
+        """`chosen`: the settings for offload and children, if some were. Raises UsageError, BindError."""
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         try:
@@ -51,7 +53,9 @@ class Embedded:
             self._close_listeners()
             raise
         self.addresses = [listener.name for listener in self._listeners]
-        self._sharing = sharing.enter(offload)
+        self._sharing = sharing.enter(chosen)
+        if self._sharing.servers == 1:
+            self._sharing.on_last = choose(chosen)
         wait, grace = settings.children_wait_seconds, settings.children_grace_seconds
         self._threads = Threads(self._loop, settings.threads, wait, grace, "prefork-handler")
         self._context = copy_context()  # as it is where the server starts: what handlers see of it
@@ -181,7 +185,7 @@ class Embedded:
     # -- requests
 
     def _create_task(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = self._loop.create_task(work, name="request", context=self._context.copy())
+        task = self._loop.create_task(work, name=REQUEST, context=self._context.copy())
         self._requests.add(task)
         task.add_done_callback(self._answered)
         return task

@@ -4,6 +4,7 @@ One process, no forks, no signal handlers. `processes/embedded.py` is what runs 
 """
 
 import asyncio
+import re
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -22,6 +23,9 @@ NOT_HERE: Final = {
     for name, setting in SETTINGS.items()
     if name in _OTHERS or (setting.group in _GROUPS_OF_A_TREE and name not in _NOT_OF_A_TREE)
 }
+
+
+_SHARED: Final = re.compile("offload_|children_|max_children")  # settings of what the servers of a loop share
 
 
 class Server(Addressed):
@@ -47,7 +51,7 @@ class Server(Addressed):
         elif host is not None or port is not None:
             raise UsageError("give a Server either host and port, or bind")
         self._settings: Settings = load(settings, {}, None).settings
-        self._offload = sharing.chosen({name: settings[name] for name in settings if name.startswith("offload_")})
+        self._chosen = sharing.chosen({name: settings[name] for name in settings if _SHARED.match(name)})
         self._app = app
         self._embedded: Embedded | None = None
         self._stopped: asyncio.Event | None = None  # of the last stop
@@ -60,7 +64,7 @@ class Server(Addressed):
         then), and RuntimeError when it runs already."""
         if self._embedded is not None:
             raise RuntimeError("this Server runs already")
-        embedded = self._embedded = Embedded(self._app, self._settings, self._offload)
+        embedded = self._embedded = Embedded(self._app, self._settings, self._chosen)
         try:
             await embedded.start()
         except BaseException:

@@ -15,6 +15,7 @@ import uvloop
 from prefork.apps.application import Application
 from prefork.children import declared, home
 from prefork.children.actors import start_declared
+from prefork.children.binding import REQUEST
 from prefork.errors import BootError, UsageError
 from prefork.http.access import AccessLog
 from prefork.http.arrival import Arrivals
@@ -49,7 +50,6 @@ from prefork.system.tls import ignore_malformed_names
 from prefork.system.tracebacks import app_traceback
 
 SHUTDOWN_SECONDS: Final = 2.0  # for the app's shutdown hooks, after the last connection
-REQUEST: Final = "prefork-request"  # the name of each request's task
 ACCEPT_BATCH: Final = 16  # connections a worker takes from its own listener per turn of the loop (balance kernel)
 
 _log = logging.getLogger("prefork.worker")
