@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from prefork.children.actors import Actor as Actor
-    from prefork.children.actors import actor as actor
-    from prefork.children.actors import declare as declare
+    from prefork.children.actors.proxy import Actor as Actor
+    from prefork.children.actors.proxy import actor as actor
+    from prefork.children.actors.proxy import declare as declare
     from prefork.children.forks.events import Crashed as Crashed
     from prefork.children.forks.events import Disconnected as Disconnected
     from prefork.children.forks.events import Exited as Exited
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from prefork.children.threads import thread as thread
 
 _ELSEWHERE: Final[dict[str, str]] = {  # public name: module
-    "Actor": "prefork.children.actors",
-    "actor": "prefork.children.actors",
-    "declare": "prefork.children.actors",
+    "Actor": "prefork.children.actors.proxy",
+    "actor": "prefork.children.actors.proxy",
+    "declare": "prefork.children.actors.proxy",
     "Crashed": "prefork.children.forks.events",
     "Disconnected": "prefork.children.forks.events",
     "Exited": "prefork.children.forks.events",

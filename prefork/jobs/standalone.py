@@ -150,6 +150,7 @@ class NurserySpawner(ChannelSpawner):
         words = f"the nursery died: exit status {self._process.wait()}"
         self._process = None
         self._channel = self._start_channel()
+        self._unsent.clear()  # the next nursery would fork them, for nobody
         self._lost(words)
 
     def _lost(self, reason: str) -> None:

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
-from prefork.children import declared
-from prefork.children.actor_sessions import Session
+from prefork.children.actors import declared
+from prefork.children.actors.sessions import Session
 from prefork.errors import BootError
 from prefork.jobs import client, payload
 from prefork.jobs.lending import arriving

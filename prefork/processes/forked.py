@@ -55,6 +55,9 @@ def run_child(start: OwnedStart, prepare: Callable[[], None]) -> NoReturn:
 
 def become_fresh(start: OwnedStart) -> NoReturn:
     """Put a new interpreter in our place (execve(2)); parent, group and the wish to die with the parent stay ours."""
+    app_dir = os.path.abspath(start.settings.app_dir)
+    if start.slot is not None and app_dir not in sys.path:  # without preload, nobody has imported the app here
+        sys.path.insert(0, app_dir)
     preparation = spawn.get_preparation_data("prefork-child")
     wanted = _PATH if start.slot is not None else _PATH + _MAIN  # a worker's main module is prefork's
     told = FreshStart(

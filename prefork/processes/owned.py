@@ -39,7 +39,7 @@ class OwnedProcess:
     ordered_at: float  # monotonic seconds
     pid: int | None = None
     reaped: bool = False  # what is left is its process group
-    ended: bool = False  # SIGTERM was sent, or is to be once it is forked
+    ended: bool = False  # its end was ordered, and begins once it is forked
     grace: float = 0.0
     kill_at: float | None = None  # monotonic seconds
 
@@ -118,7 +118,7 @@ class OwnedProcesses:
         return True
 
     def end(self, owner: Owner, order: EndProcess, now: float) -> None:
-        """End one, with its group: SIGTERM, and SIGKILL after the order's grace."""
+        """End one, with its group: SIGTERM, and SIGKILL after the order's grace; without grace, nothing but SIGKILL."""
         for handle in self._handles.values():
             if handle.owner is owner and (handle.role, handle.number) == (order.role, order.number):
                 self._end(handle, order.grace, now)
@@ -157,6 +157,7 @@ class OwnedProcesses:
 
     def _terminate(self, handle: OwnedProcess, now: float) -> None:
         assert handle.pid is not None
-        process.end_group(handle.pid, signal.SIGTERM)
-        process.end_group(handle.pid, signal.SIGCONT)  # one that is stopped would not see it
+        if handle.grace:  # else SIGKILL comes at once, and of two signals it would be chance which one is told
+            process.end_group(handle.pid, signal.SIGTERM)
+            process.end_group(handle.pid, signal.SIGCONT)  # one that is stopped would not see it
         handle.kill_at = now + handle.grace

@@ -6,7 +6,7 @@ import stat
 from dataclasses import dataclass
 from typing import Final
 
-from prefork.children import declared
+from prefork.children.actors import declared
 from prefork.settings import Settings
 from prefork.system import log, process
 

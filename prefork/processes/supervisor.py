@@ -46,7 +46,9 @@ from prefork.system import process
 from prefork.system.channel import Channel, ChannelClosed
 from prefork.system.handoff import Passed
 
-STRANGERS: Final = 64  # exit statuses kept of children whose fork has not been reported yet, or which are not ours
+# Exit statuses kept of children whose fork has not been reported yet, or which are not ours: the programs of a worker that
+# was killed all come at once, just when the next is forked. A tenth of a MB.
+STRANGERS: Final = 2048
 
 _log = logging.getLogger("prefork.supervisor")
 

@@ -18,7 +18,7 @@ class Wards:
 
     def __init__(self) -> None:
         self._master = os.getppid()
-        self._groups: dict[tuple[str, int], int] = {}  # by role and number
+        self._places: dict[tuple[str, int], int] = {}  # in the guard's table, by role and number
 
     def hear(self, message: Message) -> None:
         """What may be about one of them."""
@@ -32,9 +32,9 @@ class Wards:
             self._remove("actor", message.process)
 
     def _remove(self, role: str, number: int) -> None:
-        group = self._groups.pop((role, number), None)
-        if group is not None:
-            guard.forget_group(group)
+        place = self._places.pop((role, number), None)
+        if place is not None:
+            guard.forget(place)
 
     def _add(self, role: str, number: int, pid: int) -> None:
         try:
@@ -43,8 +43,8 @@ class Wards:
             _log.warning("%s %d would outlive the master: no guard: %s", role, number, error.strerror)
             return
         try:
-            guard.guard_group(place, pid, unless=self._master)
+            guard.watch(place, pid, unless=self._master)
         except OSError:  # it has ended meanwhile
-            guard.withdraw(place)
+            guard.forget(place)
         else:
-            self._groups[role, number] = pid
+            self._places[role, number] = place

@@ -13,8 +13,9 @@ from typing import Any, Final, NoReturn
 import uvloop
 
 from prefork.apps.application import Application
-from prefork.children import declared, home
-from prefork.children.actors import start_declared
+from prefork.children import home
+from prefork.children.actors import declared
+from prefork.children.actors.proxy import start_declared
 from prefork.children.binding import REQUEST
 from prefork.errors import BootError, UsageError
 from prefork.http.access import AccessLog

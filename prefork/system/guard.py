@@ -2,7 +2,8 @@
 
 The groups stand in a table in shared memory, a memfd. The guard reads from a pipe whose writing end only we have: its
 end tells that we are no more, also after SIGKILL. Then it kills what is in the table, and leaves. It has a session of
-its own, so that a signal to our group or from our terminal does not reach it. One is started with the first group.
+its own, so that a signal to our group or from our terminal does not reach it, and ignores those that ask for an end: a
+service manager sends them to all that a service has started. One is started with the first group.
 
 No number that has become somebody else's is killed. A number belongs to its group until the last member is gone, and
 to its leader until that is reaped (setpgid(2)); so while it could be a stranger's, there is a process of that number
@@ -28,6 +29,7 @@ ENTRY_BYTES: Final = 32  # up to 7 digits, a start time of up to 15, up to 7 mor
 # but for `ls`: nothing else has to be there. In /proc/pid/stat the start time is the 20th field behind the name, which
 # may hold blanks and parentheses.
 SHELL_PROGRAM: Final = """
+trap '' HUP INT TERM
 read -r nothing
 while read -r group started unless; do
     [ "$group" ] || continue
@@ -53,7 +55,9 @@ while read -r group started unless; do
 done <&1
 """
 PYTHON_PROGRAM: Final = """
-import glob, os
+import glob, os, signal
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
 def kill(group):
     try:
         os.killpg(int(group), 9)
@@ -93,8 +97,7 @@ class Guard:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._places: dict[int, int] = {}  # of each group, its place in the table
-        self._free: list[int] = []
+        self._free: list[int] = []  # places in the table
         self._end = 0  # of the table, in places
         self._table = -1
         self._pipe = -1
@@ -121,22 +124,13 @@ class Guard:
         if unless is not None:
             entry += b" %d" % unless
         with self._lock:
-            self._places[group] = place
             self._write(place, entry)
 
-    def withdraw(self, place: int) -> None:
-        """It did not start."""
+    def forget(self, place: int) -> None:
+        """It did not start, is no more, or is not ours to end."""
         with self._lock:
             self._write(place, b"")
             self._free.append(place)
-
-    def forget(self, group: int) -> None:
-        """It is no more, or not ours to end."""
-        with self._lock:
-            place = self._places.pop(group, None)
-            if place is not None:
-                self._write(place, b"")
-                self._free.append(place)
 
     @property
     def pid(self) -> int | None:
@@ -200,24 +194,19 @@ _guard = Guard()
 
 def announce(pipe: int | None) -> int:
     """Have a program that is about to start killed when we are gone. `pipe`: one that is made for it alone and that is
-    one of its standard streams. Returns what `guard_group` or `withdraw` take. Raises OSError when that cannot be."""
+    one of its standard streams. Returns its place, for `watch` and `forget`. Raises OSError when that cannot be."""
     return _guard.announce(pipe)
 
 
-def guard_group(place: int, leader: int, unless: int | None = None) -> None:
+def watch(place: int, leader: int, unless: int | None = None) -> None:
     """It has started, as the leader of a process group, which the guard leaves alone while process `unless` lives.
     Raises OSError when it is reaped already."""
     _guard.watch(place, leader, unless)
 
 
-def withdraw(place: int) -> None:
-    """It has not started."""
-    _guard.withdraw(place)
-
-
-def forget_group(leader: int) -> None:
-    """It is no more. To be said before its leader is reaped."""
-    _guard.forget(leader)
+def forget(place: int) -> None:
+    """It has not started, or is no more. To be said before its leader is reaped, and once."""
+    _guard.forget(place)
 
 
 def guard_pid() -> int | None:

@@ -23,11 +23,12 @@ class RecordLocks:
         """`descriptor` stays the caller's, and open."""
         self._descriptor = descriptor
         self._own: int | None = None  # the description's
+        self._closed = False
         self._begin()
         _everywhere.add(self)
 
     def try_lock(self, byte: int) -> bool:
-        """Lock a byte, if nobody else holds it. Raises OSError."""
+        """Lock a byte, if nobody else holds it. Raises OSError, ValueError once we are closed."""
         try:
             fcntl.fcntl(self._description(), fcntl.F_OFD_SETLK, _words(fcntl.F_WRLCK, byte))
         except BlockingIOError:
@@ -35,8 +36,10 @@ class RecordLocks:
         return True
 
     def lock(self, byte: int) -> None:
-        """Lock a byte; wait for whoever holds it, without the GIL. Raises OSError."""
+        """Lock a byte; wait for whoever holds it, without the GIL. Raises OSError, ValueError once we are closed."""
         fcntl.fcntl(self._description(), fcntl.F_OFD_SETLKW, _words(fcntl.F_WRLCK, byte))
+        if self._closed:  # while we waited; then the kernel has let go of it already
+            self._description()
 
     def unlock(self, byte: int) -> None:
         """Let go of a byte; nothing if it is not locked."""
@@ -44,8 +47,10 @@ class RecordLocks:
             fcntl.fcntl(self._own, fcntl.F_OFD_SETLK, _words(fcntl.F_UNLCK, byte))
 
     def close(self) -> None:
-        """Let go of them all."""
-        own, self._own = self._own, None
+        """Let go of them all. Nothing can be locked any more: our file's descriptor may soon be that of another."""
+        with self.mutex, self._opening:
+            self._closed = True
+            own, self._own = self._own, None
         if own is not None:
             os.close(own)
 
@@ -68,6 +73,8 @@ class RecordLocks:
         own = self._own
         if own is None:
             with self._opening:
+                if self._closed:
+                    raise ValueError("this SharedBuffer is closed")
                 own = self._own if self._own is not None else self._open()
                 self._own = own
         return own

@@ -28,7 +28,7 @@ from prefork.web.static import StaticFolder
 from prefork.web.websocket import websocket_endpoint
 
 if TYPE_CHECKING:
-    from prefork.children.actors import Actor
+    from prefork.children.actors.proxy import Actor
     from prefork.children.memory.buffer import SharedBuffer
     from prefork.web.asgi_types import Receive, Scope, Send
 
@@ -220,7 +220,7 @@ class App:
     def actor(self, cls: type[Any], /, *args: Any, **options: Any) -> "Actor":
         """An object `cls(*args)` in processes of its own, for all workers: see `prefork.children.declare`, which has
         the options too: `count`, `scope`, `timeout` and `mailbox`."""
-        actor: Actor = import_module("prefork.children.actors").declare(cls, *args, **options)
+        actor: Actor = import_module("prefork.children.actors.proxy").declare(cls, *args, **options)
         self._actors.append(actor)
         return actor
 

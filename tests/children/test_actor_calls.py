@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from prefork.children.actor_calls import ActorHandle, Call, Mailbox
-from prefork.children.actor_sessions import CLOSE, MORE, OPEN, Page
+from prefork.children.actors.calls import ActorHandle, Call, Mailbox
+from prefork.children.actors.sessions import CLOSE, MORE, OPEN, Page
 from prefork.core.job import State
 from prefork.errors import Crashed, QueueFull, Timeout
 from prefork.jobs.local import SLOW_SECONDS

@@ -12,7 +12,7 @@ import pytest
 
 from prefork import children
 from prefork.children.home import home
-from prefork.children.programs import running
+from prefork.children.programs.running import STDERR_BYTES
 from prefork.errors import (
     ChildError,
     ChildFailed,
@@ -21,8 +21,7 @@ from prefork.errors import (
     ChildTimeout,
     OutputTooLarge,
 )
-from prefork.system import process
-from prefork.system.guard import forget_group
+from prefork.system import guard, process
 from tests.children.programs import STUBBORN, Run, lives, run, until, wait_gone
 
 __all__ = ["run"]
@@ -76,7 +75,7 @@ def test_a_failure_holds_the_end_of_what_was_said(run: Run[Any]) -> None:
         run(children.exec("seq 100000 >&2; exit 1", check=True, encoding="utf-8"))
     assert isinstance(caught.value.stderr, str)
     assert caught.value.stderr.endswith("\n99999\n100000\n")
-    assert len(caught.value.stderr) == running.STDERR_BYTES
+    assert len(caught.value.stderr) == STDERR_BYTES
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
@@ -311,12 +310,14 @@ def test_the_group_is_killed_and_forgotten_before_its_leader_is_reaped(
         seen.append((signal.Signals(number).name, zombie(leader)))
         return True
 
-    def forget(leader: int) -> None:
+    def forget(place: int) -> None:
+        [leader] = process.children() - {guard.guard_pid() or 0}
         seen.append(("forgotten", zombie(leader)))
-        forget_group(leader)
+        forget_place(place)
 
+    forget_place = guard.forget
     monkeypatch.setattr(process, "end_group", end_group)
-    monkeypatch.setattr(running, "forget_group", forget)
+    monkeypatch.setattr(guard, "forget", forget)
     assert run(children.exec_file("true")).status == 0
     assert seen == [("SIGKILL", True), ("forgotten", True)]
 

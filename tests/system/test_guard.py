@@ -17,7 +17,9 @@ from prefork.system import guard
 def lead(*argv):
     return subprocess.Popen(argv, process_group=0, stdout=subprocess.DEVNULL).pid
 def guard_it(pid):
-    guard.guard_group(guard.announce(None), pid)
+    place = guard.announce(None)
+    guard.watch(place, pid)
+    return place
 def say(*pids):
     print(*pids, guard.guard_pid() or 0, flush=True)
 """
@@ -88,7 +90,7 @@ def test_a_group_that_was_forgotten_lives_on(owners: list[Owner]) -> None:
     owner = own(
         owners,
         "a, b = lead('sleep', '1000'), lead('sleep', '1000')\n"
-        "guard_it(a); guard_it(b); guard.forget_group(a); say(a, b)",
+        "place = guard_it(a); guard_it(b); guard.forget(place); say(a, b)",
     )
     owner.kill()
     wait_gone(owner.pids[1])
@@ -165,7 +167,7 @@ def test_a_group_that_somebody_else_ends_is_left_to_them_while_they_live(owners:
         "os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)\n"
         "reaped = subprocess.Popen(['true']); reaped.wait()\n"
         "for pid, unless in ((a, os.getppid()), (b, dead.pid), (c, reaped.pid)):\n"
-        "    guard.guard_group(guard.announce(None), pid, unless)\n"
+        "    guard.watch(guard.announce(None), pid, unless)\n"
         "say(a, b, c)",
     )
     owner.kill()
@@ -197,7 +199,7 @@ def test_a_program_that_did_not_start_leaves_its_place_to_the_next(owners: list[
         owners,
         "read, write = os.pipe()\n"
         "places = [guard.announce(write) for _ in range(2)]\n"
-        "guard.withdraw(places[0])\n"
+        "guard.forget(places[0])\n"
         "assert guard.announce(None) == places[0]\n"
         "say()",
     )
@@ -210,9 +212,9 @@ def test_many_groups_come_and_go_in_one_table(owners: list[Owner]) -> None:
         owners,
         "for turn in range(3):\n"
         "    pids = [lead('sleep', '1000') for _ in range(20)]\n"
-        "    for pid in pids: guard_it(pid)\n"
+        "    places = [guard_it(pid) for pid in pids]\n"
         "    if turn < 2:\n"
-        "        for pid in pids: os.kill(pid, 9); guard.forget_group(pid)\n"
+        "        for pid, place in zip(pids, places): os.kill(pid, 9); guard.forget(place)\n"
         "assert os.fstat(guard._guard._table).st_size == 20 * guard.ENTRY_BYTES\n"
         "say(*pids)",
     )

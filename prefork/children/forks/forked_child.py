@@ -73,17 +73,22 @@ class ForkedProcess:
     def far_side(self) -> socket.socket:
         return self._far_side
 
+    def forked(self) -> None:
+        """It has its end of the line; were ours of that open too, we would not see it closed."""
+        self._close_far()
+
     async def started(self) -> None:
         """Wait until the target is called. Raises ChildNotStarted."""
         try:
             kind, value = await self.line.receive()
         except EOFError:
-            event = await asyncio.shield(self.gone)
-            raise ChildNotStarted(f"{self.name}: {self._not_started or _words(event)}") from None
+            await asyncio.wait([self.gone], timeout=GONE_SECONDS)
+            words = _words(self.gone.result()) if self.gone.done() else "has closed its channel, by which we talk to it"
+            raise ChildNotStarted(f"{self.name}: {self._not_started or words}") from None
         if kind == packets.NOT_READY:
             raise ChildNotStarted(value)
         self.pid = value
-        self._close_far()
+        self._close_far()  # unless we have heard of the fork already
 
     # -- talking
 

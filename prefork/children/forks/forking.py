@@ -75,7 +75,7 @@ class ForkedChild:
         self._forks.end(self._process, grace)
 
     def kill(self) -> None:
-        """As `terminate`, with no time between."""
+        """Send SIGKILL to the child and all it has started."""
         self._forks.end(self._process, 0.0)
 
     async def wait(self) -> Exited | Crashed:

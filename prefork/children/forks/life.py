@@ -57,11 +57,11 @@ def live(channel: socket.socket, prepare: Callable[[], None]) -> int:
 
 def call_target(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     """Run the app's code. Stacks are shown down to here."""
-    if inspect.iscoroutinefunction(function):
+    # What it returns tells, and not what it is: a decorated `async def` looks like a `def`.
+    returned = function(*args)
+    if inspect.iscoroutine(returned):
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(function(*args))
-    else:
-        function(*args)
+            runner.run(returned)
 
 
 def _tell(line: Line, kind: int, value: Any) -> None:

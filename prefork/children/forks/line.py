@@ -41,8 +41,7 @@ class Line:
         self.codec: Codec = codec
         self.failure: Failure | None = None  # what the other side has raised
         self._most = most
-        self._room = bytearray(packets.PACKET_BYTES)
-        self._view = memoryview(self._room)
+        self._rooms: list[memoryview] = []  # to read into: threads may read beside an event loop, each has its own
         self._under_way = 0  # heavy packets that were sent and not taken
         self._bytes_under_way = 0
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
@@ -80,12 +79,21 @@ class Line:
     def take(self, flags: int = _NOW) -> tuple[int, Any]:
         """The next packet: its kind and value. Raises BlockingIOError when there is none, EOFError at the end, and
         ChildError for one whose value cannot be made anew here: it is gone then."""
-        room = self._room
+        try:
+            room = self._rooms.pop()
+        except IndexError:
+            room = memoryview(bytearray(packets.PACKET_BYTES))
+        try:
+            return self._take(room, flags)
+        finally:
+            self._rooms.append(room)
+
+    def _take(self, room: memoryview, flags: int) -> tuple[int, Any]:
         while True:
             try:
                 length, ancillary, _, _ = self.end.recvmsg_into([room], packets.ROOM, packets.CLOEXEC | flags)
-                if length and room.startswith(_PLAIN):  # most of them, and quickly
-                    return packets.MESSAGE, packets.make(self._view[packets.HEADER.size : length], self.codec)
+                if length and room[: len(_PLAIN)] == _PLAIN:  # most of them, and quickly
+                    return packets.MESSAGE, packets.make(room[packets.HEADER.size : length], self.codec)
                 arrived = packets.parse(length, ancillary, room)
             except ConnectionResetError:  # told once: the other side did not read all that we sent, and is gone
                 continue

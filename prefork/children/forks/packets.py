@@ -10,7 +10,7 @@ import pickle
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, NoReturn, Protocol
 
 import msgspec
 
@@ -79,6 +79,10 @@ class WithFds:
 
     def __repr__(self) -> str:
         return f"WithFds({self.message!r}, fds={self.fds})"
+
+    def __reduce__(self) -> NoReturn:
+        # A copy would close, by number, what is another's.
+        raise TypeError("to send a WithFds on, say send(it.message, fds=it.fds)")
 
     def __del__(self) -> None:
         self.close()
@@ -220,19 +224,19 @@ class Arrived(NamedTuple):
             reader.close()  # what the value refers to stays mapped
 
 
-def read(end: socket.socket, room: bytearray, flags: int = _NOW) -> Arrived:
+def read(end: socket.socket, room: memoryview, flags: int = _NOW) -> Arrived:
     """Read a packet into `room` (PACKET_BYTES). Raises EOFError at the end, OSError, BlockingIOError among them, and
     ChildError when its descriptors did not arrive."""
     length, ancillary, _, _ = end.recvmsg_into([room], ROOM, CLOEXEC | flags)
     return parse(length, ancillary, room)
 
 
-def parse(length: int, ancillary: list[tuple[int, int, bytes]], room: bytearray) -> Arrived:
+def parse(length: int, ancillary: list[tuple[int, int, bytes]], room: memoryview) -> Arrived:
     """A packet of which recvmsg(2) has put `length` bytes into `room`. Raises as `read`."""
     if not length:
         raise EOFError
     kind, packet_flags, lent, attached, parts, weight = HEADER.unpack_from(room)
-    stream = memoryview(room)[HEADER.size : length]
+    stream = room[HEADER.size : length]
     found: list[int] = []
     for level, what, data in ancillary:
         if level == _LEVEL and what == _TYPE:

@@ -23,7 +23,7 @@ class Forks:
         self._open: set[ForkedProcess] = set()
         self._number = 0
         self._spawner = home.spawner("child", modules_of(name))
-        self._spawner.on_gone = self._gone
+        self._spawner.on_forked, self._spawner.on_gone = self._forked, self._gone
         home.on_close.append(self.close)
 
     def make(self, name: str, codec: Codec, most: int) -> ForkedProcess:
@@ -40,7 +40,8 @@ class Forks:
         self._spawner.order(wanted.number, [wanted.far, wanted.stacks])
 
     def end(self, child: ForkedProcess, grace: float | None = None) -> None:
-        """SIGTERM for all its processes, SIGKILL after `grace` seconds; None: children_grace_seconds."""
+        """SIGTERM for all its processes, SIGKILL after `grace` seconds, with 0 only that; None:
+        children_grace_seconds."""
         if child.ends() and child.number in self._processes:
             self._spawner.end(child.number, self._home.settings.children_grace_seconds if grace is None else grace)
 
@@ -59,6 +60,10 @@ class Forks:
         self._processes.clear()
         for child in list(self._open):
             child.close()
+
+    def _forked(self, number: int, _: int) -> None:
+        if number in self._processes:
+            self._processes[number].forked()
 
     def _gone(self, number: int, status: int | None, out_of_memory: bool, reason: str) -> None:
         child = self._processes.pop(number, None)

@@ -36,7 +36,7 @@ class Parent:
 
     def __init__(self) -> None:
         self._line: Line | None = None
-        self._waiting: AsyncLine | None = None
+        self._waiting: dict[asyncio.AbstractEventLoop, AsyncLine] = {}  # threads may have loops of their own
         self._disconnected = False
         self._sending = threading.Lock()
         self._receiving = threading.Lock()
@@ -132,9 +132,12 @@ class Parent:
     def _async(self) -> AsyncLine:
         line = self._connected()
         loop = asyncio.get_running_loop()
-        if self._waiting is None or self._waiting.loop is not loop:
-            self._waiting = AsyncLine(line, loop)
-        return self._waiting
+        waiting = self._waiting.get(loop)
+        if waiting is None:
+            for ended in [known for known in self._waiting if known.is_closed()]:
+                del self._waiting[ended]
+            waiting = self._waiting[loop] = AsyncLine(line, loop)
+        return waiting
 
     def _post(self, line: Line, packet: Packet) -> None:
         try:
@@ -165,7 +168,7 @@ def wants_fresh(channel: socket.socket) -> bool:
 
 def open_line(channel: socket.socket) -> tuple[str, Line]:
     """The target's name and our end of the line, by the first packet. Raises EOFError when the parent has gone."""
-    first = packets.read(channel, bytearray(packets.PACKET_BYTES), _ASLEEP)
+    first = packets.read(channel, memoryview(bytearray(packets.PACKET_BYTES)), _ASLEEP)
     came = first.value("pickle")
     if first.kind != packets.START or not isinstance(came, packets.WithFds):
         raise ChildError("a child was started in no way that is known here")

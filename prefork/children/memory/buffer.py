@@ -1,8 +1,9 @@
 """Memory that several processes see: whoever is sent a SharedBuffer maps the same bytes."""
 
+import operator
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from prefork.errors import ChildError
 from prefork.jobs.lending import lend, take
@@ -21,9 +22,9 @@ class SharedBuffer:
     them one.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: SupportsIndex) -> None:
         """`size` in bytes, at least 1. Raises ValueError, and OSError for lack of descriptors or address space."""
-        check_size(size)
+        size = checked_size(size)
         self._open(memory.create("prefork-shared", size), size, owned=True)
 
     @classmethod
@@ -119,9 +120,9 @@ class SharedBuffer:
 
     @property
     def locks(self) -> RecordLocks:
-        """The locks of this process on its bytes."""
-        self.check_open()
+        """The locks of this process on its bytes; once it is closed, those can be locked no more."""
         if self._locks is None:
+            self.check_open()
             assert self._descriptor is not None
             self._locks = RecordLocks(self._descriptor)
         return self._locks
@@ -132,12 +133,15 @@ class SharedBuffer:
             raise ValueError("this SharedBuffer is closed")
 
 
-def check_size(size: int) -> None:
-    """Raises TypeError or ValueError for what is no size of memory."""
-    if not isinstance(size, int):
-        raise TypeError(f"the size of shared memory is a number of bytes, not {size!r}")
-    if size < 1:
-        raise ValueError(f"the size of shared memory is at least 1 byte, not {size}")
+def checked_size(size: SupportsIndex) -> int:
+    """A size of memory, NumPy's integers among them. Raises TypeError or ValueError for what is none."""
+    try:
+        number = operator.index(size)
+    except TypeError:
+        raise TypeError(f"the size of shared memory is a number of bytes, not {size!r}") from None
+    if number < 1:
+        raise ValueError(f"the size of shared memory is at least 1 byte, not {number}")
+    return number
 
 
 def place_in(buffer: SharedBuffer | None, offset: int, size: int, alignment: int, what: str) -> SharedBuffer:

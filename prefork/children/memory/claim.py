@@ -21,13 +21,13 @@ class LockClaim:
         self._wanted: Future[None] = Future()
 
     def lock_now(self) -> bool:
-        """Lock the byte, if it is free. Raises OSError."""
+        """Lock the byte, if it is free. Raises OSError, ValueError once its buffer is closed."""
         with self._guard:
             # A thread that still waits for one who has gone away would unlock what it shares with us.
             return not self._waits and self._locks.try_lock(self._byte)
 
     def lock(self) -> None:
-        """Lock the byte; this thread waits for it. Raises OSError."""
+        """Lock the byte; this thread waits for it. Raises as `lock_now`."""
         if self._waits:
             self.lock_later().result()
         else:
@@ -50,10 +50,10 @@ class LockClaim:
         self._locks.unlock(self._byte)
 
     def _wait(self) -> None:
-        failure: OSError | None = None
+        failure: Exception | None = None
         try:
             self._locks.lock(self._byte)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             failure = error
         with self._guard:
             self._waits = False

@@ -82,14 +82,18 @@ class SharedLock:
         self._entered(claim)
 
     def release(self) -> None:
-        """Let go of it. Raises RuntimeError when nobody in this process holds it."""
+        """Let go of it. Raises RuntimeError when nobody in this process holds it, and ValueError when its buffer was
+        closed meanwhile: that has let go of it, and the next one finds it abandoned."""
         claim = self._claim()
         if not claim.held:
             raise RuntimeError("this SharedLock is not held in this process")
         claim.held = claim.abandoned = False
-        self._byte[0] = 0
-        claim.unlock()
-        claim.turns.give()
+        try:
+            self._buffer.check_open()  # else the byte may be another's by now
+            self._byte[0] = 0
+            claim.unlock()
+        finally:
+            claim.turns.give()
 
     def __enter__(self) -> "SharedLock":
         self.acquire()

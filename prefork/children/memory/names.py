@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from prefork.children.memory.buffer import SharedBuffer, check_size
+from prefork.children.memory.buffer import SharedBuffer, checked_size
 from prefork.errors import ChildError
 from prefork.system import named_memory
 from prefork.system.named_memory import NoSuchMemory
@@ -22,9 +22,9 @@ def shared(name: str, size: int) -> SharedBuffer:
     """
     if not isinstance(name, str):
         raise TypeError(f"the name of shared memory is a str, not {name!r}")
-    if not name or len(name.encode(errors="surrogateescape")) > NAME_BYTES or not name.isprintable():
+    if not name or not name.isprintable() or len(name.encode()) > NAME_BYTES:
         raise ValueError(f"the name of shared memory is printable text of 1 to {NAME_BYTES} bytes, not {name!r}")
-    check_size(size)
+    size = checked_size(size)
     try:
         region = named_memory.find(name, size)
     except NoSuchMemory as error:

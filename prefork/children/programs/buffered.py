@@ -1,5 +1,6 @@
 """Run a program and have its output whole: `exec` a line of shell, `exec_file` a program."""
 
+import codecs
 import os
 import subprocess
 from collections.abc import Sequence
@@ -108,17 +109,18 @@ async def _run(
     **surroundings: Any,
 ) -> Done[Any]:
     around = Surroundings(**surroundings)
-    if isinstance(input, str):
-        if encoding is None:
-            raise TypeError("an input of type str needs an encoding")
-        input = input.encode(encoding)
+    data = None if input is None else _bytes(input, encoding)
+    if encoding is not None:
+        codecs.lookup(encoding)  # wrong, it would be told when the program has ended
+    if max_output < 0:
+        raise ValueError(f"max_output is a number of bytes, not {max_output}")
     programs = programs_of(home())
     output: list[Collected] = []
 
     def start() -> Running:
         with Ends() as ends:
             stdin, gate = subprocess.DEVNULL, None
-            if input is not None or around.gated:
+            if data is not None or around.gated:
                 stdin, gate = ends.to_program()
             (stdout, out), (stderr, err) = ends.from_program(), ends.from_program()
             streams = Streams(stdin, stdout, stderr, gate if around.gated else None, stdout)
@@ -130,12 +132,14 @@ async def _run(
         for collected in output:
             collected.on_too_large = partial(running.end, TOO_LARGE)
         if feeder is not None:
-            feeder.feed_bytes(b"" if input is None else input)
+            feeder.feed_bytes(b"" if data is None else data)
         return running
 
     running = await programs.start(start)
-    timer = None if timeout is None else running.loop.call_later(timeout, running.end, TOO_LATE)
+    timer = None
     try:
+        if timeout is not None:
+            timer = running.loop.call_later(timeout, running.end, TOO_LATE)
         ended = await running.wait_over()
     except BaseException:
         running.end("who waited for it has gone")
@@ -154,6 +158,14 @@ async def _run(
     if check:
         check_ended(running, ended, output[1].data(), encoding)
     return Done(tuple(argv), stdout, stderr, *ended)
+
+
+def _bytes(input: bytes | bytearray | memoryview | str, encoding: str | None) -> memoryview:
+    if isinstance(input, str):
+        if encoding is None:
+            raise TypeError("an input of type str needs an encoding")
+        input = input.encode(encoding)
+    return memoryview(input).cast("B")
 
 
 def _text(data: bytes, encoding: str | None) -> bytes | str:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 from contextlib import suppress
+from io import FileIO
 from types import TracebackType
 from typing import Final, Self
 
@@ -15,6 +16,7 @@ class Ends:
     def __init__(self) -> None:
         self._theirs: list[int] = []
         self._ours: list[int] = []
+        self._files: list[FileIO] = []
 
     def __enter__(self) -> Self:
         return self
@@ -22,6 +24,9 @@ class Ends:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for descriptor in self._theirs if error is None else [*self._theirs, *self._ours]:
             os.close(descriptor)
+        if error is not None:
+            for file in self._files:
+                file.close()
 
     def from_program(self, wide: bool = False) -> tuple[int, int]:
         """A pipe for it to write to: its end, and ours, which does not block. A `wide` one is for much data."""
@@ -33,11 +38,16 @@ class Ends:
         theirs, ours = os.pipe2(os.O_CLOEXEC)
         return self._keep(theirs, ours, wide)
 
-    def keep_copy(self, descriptor: int) -> int:
-        """A duplicate, ours."""
+    def open_copy(self, descriptor: int) -> FileIO:
+        """A duplicate, ours. Raises OSError for what cannot be read, such as a folder."""
         copy = os.dup(descriptor)
-        self._ours.append(copy)
-        return copy
+        try:
+            file = FileIO(copy)
+        except OSError:
+            os.close(copy)
+            raise
+        self._files.append(file)
+        return file
 
     def _keep(self, theirs: int, ours: int, wide: bool) -> tuple[int, int]:
         self._theirs.append(theirs)

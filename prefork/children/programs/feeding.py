@@ -34,6 +34,8 @@ class Fed:
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write all of it; that takes as long as the program does not read. Raises BrokenPipeError when it reads no
         more, or has ended."""
+        if self._writer is not None:
+            raise RuntimeError("another task writes to this program")
         view = memoryview(data).cast("B")
         while view:
             written = self._write(view)
@@ -53,17 +55,21 @@ class Fed:
             os.close(self._descriptor)
             self._ready()
 
-    async def feed(self, source: Source) -> None:
-        """Write all that comes from there, then close. That the program does not want it all is no error."""
+    async def feed(self, source: Source, failed: Callable[[Exception], None]) -> None:
+        """Write all that comes from there, then close. That the program does not want it all is no error. `failed` is
+        told, before the program sees an end, why there is no more than this."""
         try:
             if isinstance(source, AsyncIterable):
                 async for piece in source:
-                    await self.write(piece)
+                    if not await self._give(piece):
+                        break
             else:
-                while piece := await asyncio.to_thread(source.read, FILE_BYTES):
-                    await self.write(piece)
-        except BrokenPipeError:
-            pass
+                while (piece := await asyncio.to_thread(_read, source)) and await self._give(piece):
+                    pass
+        except Exception as error:
+            if self.closed:
+                raise  # the program has ended, and did not want the rest: asyncio logs what was in its way
+            failed(error)
         finally:
             self.close()
             close = getattr(source, "aclose", None)
@@ -87,6 +93,14 @@ class Fed:
 
         go_on()
 
+    async def _give(self, piece: bytes) -> bool:
+        """Write it. False when the program reads no more."""
+        try:
+            await self.write(piece)
+        except BrokenPipeError:
+            return False
+        return True
+
     def _write(self, view: memoryview) -> int:
         """How much could be written now."""
         if self.closed:
@@ -97,8 +111,6 @@ class Fed:
             return 0
 
     async def _wait(self) -> None:
-        if self._writer is not None:
-            raise RuntimeError("another task writes to this program")
         self._writer = self._loop.create_future()
         self._watch(self._ready)
         self._in_one_go = 0
@@ -138,3 +150,11 @@ class Input:
     def close(self) -> None:
         """The program sees the end of its input."""
         self._pipe.close()
+
+
+def _read(source: Readable) -> bytes:
+    """The next of it; b"" at the end."""
+    piece: bytes | None = source.read(FILE_BYTES)
+    if piece is None:  # io.RawIOBase.read: there is nothing for now
+        raise BlockingIOError(f"a program cannot be fed from {source!r}, which does not block")
+    return piece

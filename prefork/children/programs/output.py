@@ -1,17 +1,23 @@
 """What a program writes: our ends of its standard output and error. Collected whole, or read as it comes."""
 
 import asyncio
+import fcntl
 import os
+import sys
+import termios
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Self, overload
 
+from prefork.children.programs.ends import WIDE_BYTES
 from prefork.errors import OutputTooLarge
 
 READ_BYTES: Final = 64 * 1024  # at a time; the allocator maps larger blocks anew each time
 AHEAD_BYTES: Final = 256 * 1024  # read ahead of the app; then the program waits, when the pipe is full too
 TAIL_BYTES: Final = 64 * 1024  # kept of standard error while nobody reads it
 MOST_BYTES: Final = 1024 * 1024  # of what is asked for whole
+SMALL_BYTES: Final = 4096  # pieces are put together up to this: a byte by itself would take 50
+PIPE_READS: Final = WIDE_BYTES // READ_BYTES + 1  # what a pipe holds, and its end
 
 
 class Pipe:
@@ -23,19 +29,24 @@ class Pipe:
         self.on_end: Callable[[], None] = _nothing
         self._loop = loop
         self._descriptor = descriptor
-        self._last = False  # what is there now is all that is waited for
+        self._left = sys.maxsize  # bytes that are still taken
         self._watched = True
         loop.add_reader(descriptor, self._read)
 
     def read_on(self) -> None:
-        """Take what is there, as far as there is room for it."""
-        while not self.ended and self._watched and self._read():
-            pass
+        """Take what is there, as far as there is room for it; not for ever, if somebody goes on writing."""
+        for _ in range(PIPE_READS):
+            if not self._watched or not self._read():
+                break
 
     def finish(self) -> None:
-        """Take what is there, and wait for nothing that may still come."""
-        self._last = True
-        self.read_on()
+        """Take what is there, as far as there is room for it, and nothing that still comes."""
+        if not self.ended:
+            self._left = int.from_bytes(fcntl.ioctl(self._descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+            if self._left:
+                self.read_on()
+            else:
+                self.close()
 
     def drop(self) -> None:
         """Nobody will read."""
@@ -54,14 +65,13 @@ class Pipe:
         if self.ended:
             return False
         try:
-            data = os.read(self._descriptor, READ_BYTES)
+            data = os.read(self._descriptor, min(READ_BYTES, self._left))
         except BlockingIOError:
-            if self._last:
-                self.close()
             return False
         if data:
+            self._left -= len(data)
             self._take(data)
-        else:
+        if not data or not self._left:
             self.close()
         return bool(data)
 
@@ -86,17 +96,15 @@ class Collected(Pipe):
         self.too_large = False
         self.on_too_large: Callable[[], None] = _nothing
         self._most = most
-        self._pieces: list[bytes] = []
-        self._bytes = 0
+        self._data = bytearray()
 
     def data(self) -> bytes:
         """What has come."""
-        return b"".join(self._pieces)
+        return bytes(self._data)
 
     def _take(self, data: bytes) -> None:
-        room = self._most - self._bytes
-        self._pieces.append(data if len(data) <= room else data[:room])
-        self._bytes += len(data)
+        room = self._most - len(self._data)
+        self._data += data[:room]
         if len(data) > room:
             self.too_large = True
             self.close()
@@ -120,14 +128,10 @@ class Buffered(Pipe):
         """The next piece; None at the end. Raises RuntimeError when another task waits for it."""
         self.keeps_tail = False
         while not self._pieces:
-            if not self.ended:
-                self._watch(True)
-            if self._last:
-                self.read_on()
-            if self.ended and not self._pieces:
+            if self.ended:
                 return None
-            if not self._pieces:
-                await self._wait()
+            self._watch(True)
+            await self._wait()
         piece = self._pieces.popleft()
         self.bytes -= len(piece)
         if not self.ended and self.bytes < AHEAD_BYTES:
@@ -167,8 +171,10 @@ class Buffered(Pipe):
             self._reader.set_result(None)
 
     def _take(self, data: bytes) -> None:
-        self._pieces.append(data)
         self.bytes += len(data)
+        if self._pieces and len(self._pieces[-1]) + len(data) <= SMALL_BYTES:
+            data = self._pieces.pop() + data
+        self._pieces.append(data)
         if self.keeps_tail:
             while self.bytes - len(self._pieces[0]) >= TAIL_BYTES:
                 self.bytes -= len(self._pieces.popleft())

@@ -13,8 +13,7 @@ from prefork.children.programs.feeding import Fed
 from prefork.children.programs.output import Pipe
 from prefork.children.programs.starting import Argument, Streams, Surroundings, start
 from prefork.errors import ChildError, ChildFailed, ChildNotStarted
-from prefork.system import process
-from prefork.system.guard import forget_group
+from prefork.system import guard, process
 
 REQUEST_OVER: Final = "the request that it belonged to is over"
 LOOP_CLOSED: Final = "the event loop is closed"
@@ -55,7 +54,7 @@ class Running:
         self.name = os.fsdecode(argv[0])
         self.ended: Ended | None = None
         self.because = ""  # why it was ended, if it was: by the one who has no more use for it
-        self.fault: BaseException | None = None  # of what has fed it
+        self.fault: Exception | None = None  # of what has fed it
         self.pipes: list[Pipe] = []
         self.input: Fed | None = None
         self.feeder: asyncio.Task[None] | None = None
@@ -64,7 +63,7 @@ class Running:
         self._on_gone = on_gone
         self._waiting: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._process = start(argv, surroundings, streams)
+        self._process, self._place = start(argv, surroundings, streams)
         self.pid = self._process.pid
         try:
             self._death = os.pidfd_open(self.pid)
@@ -112,12 +111,10 @@ class Running:
         _signal(self.pid, signal.SIGCONT)  # one that is stopped would not see it
         self._timer = self.loop.call_later(self._grace, self.send_signal, signal.SIGKILL)
 
-    def fed(self, feeder: "asyncio.Task[None]") -> None:
-        """Its input has come to an end. An error of where it came from ends the program: it has not had all."""
-        error = None if feeder.cancelled() else feeder.exception()
-        if error is not None:
-            self.fault = error
-            self.end("its input failed")
+    def input_failed(self, error: Exception) -> None:
+        """Where its input comes from has raised: it has not had all, and is ended."""
+        self.fault = error
+        self.end("its input failed")
 
     def check_whole(self) -> None:
         """Raise what speaks against taking its output for whole: its input failed, or it was ended by us, and not at
@@ -139,13 +136,13 @@ class Running:
         self.loop.remove_reader(self._death)
         os.close(self._death)
         self._unbind()
-        if self.feeder is not None:
-            self.feeder.cancel()
         if self._timer is not None:
             self._timer.cancel()
         self._bury()
-        if self.input is not None:
+        if self.input is not None and not self.input.closed:
             self.input.close()
+            if self.feeder is not None:
+                self.feeder.cancel()
         for pipe in self.pipes:
             self._take_rest(pipe)
         self._tell()
@@ -155,7 +152,7 @@ class Running:
         """Kill what is left of its group, then reap it. In this order: as long as the leader is a zombie, nobody else
         can have the group's number (setpgid(2))."""
         _signal(self.pid, signal.SIGKILL)
-        forget_group(self.pid)
+        guard.forget(self._place)
         code = self._process.wait()
         self.ended = Ended(code, None) if code >= 0 else Ended(None, -code)
 
@@ -191,6 +188,7 @@ class Programs:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._running: set[Running] = set()
+        self._turn = asyncio.Lock()
         home.on_close.append(self.close)
 
     async def start(self, make: Callable[[], T]) -> T:
@@ -198,11 +196,14 @@ class Programs:
         ChildNotStarted."""
         await self._home.places.take()
         try:
+            # A start holds the loop up for half a millisecond. One a turn of it: what else there is comes between.
+            await self._turn.acquire()
+            self._home.loop.call_soon(self._turn.release)
             return make()
         except BaseException as error:
             self._home.places.free()
             if isinstance(error, OSError):
-                raise ChildNotStarted(f"no pipe for it can be made: {error.strerror}") from None
+                raise ChildNotStarted(f"its streams cannot be made: {error.strerror}") from None
             raise
 
     def run(self, argv: Sequence[Argument], surroundings: Surroundings, streams: Streams, bound: bool) -> Running:

@@ -7,10 +7,9 @@ from collections.abc import AsyncIterable, Mapping
 from contextlib import suppress
 from functools import partial
 from io import BufferedRandom, BufferedReader, FileIO
-from socket import socket
 from subprocess import DEVNULL, PIPE, STDOUT
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 from prefork.children.home import home
 from prefork.children.programs.ends import Ends
@@ -25,6 +24,7 @@ __all__ = ["DEVNULL", "PIPE", "STDOUT", "Program", "spawn"]
 S = TypeVar("S")
 
 
+@runtime_checkable
 class HasFileno(Protocol):
     """A file, a socket, a pipe."""
 
@@ -173,15 +173,15 @@ async def spawn(
     programs = programs_of(home())
 
     def start() -> Program:
-        source: Any = stdin
         given = _descriptor_of(stdin)
+        source = _source_of(stdin) if given is None and stdin != PIPE else None
         copied = False
         with Ends() as ends:
             if given == DEVNULL and PIPE not in (stdout, stderr):
-                source = given = None  # an empty pipe: that the guard may know it by
+                given = None  # an empty pipe: that the guard may know it by
             if around.gated and given is not None:  # its standard input is a pipe then
                 copied = given != DEVNULL
-                source = ends.keep_copy(given) if copied else None
+                source = ends.open_copy(given) if copied else None
                 given = None
             theirs_in, ours_in = (given, None) if given is not None else ends.to_program(wide=source is not None)
             theirs_out, ours_out = ends.from_program(wide=True) if stdout == PIPE else (_place(stdout), None)
@@ -197,7 +197,7 @@ async def spawn(
         running.own([pipe for pipe in (out, err) if pipe is not None], input)
         fed = False
         if input is not None and stdin != PIPE:
-            fed = _feed(running, input, FileIO(source) if copied else source, copied)
+            fed = _feed(running, input, source, copied)
         return Program(running, argv, input if stdin == PIPE else None, out, err, check, fed)
 
     return await programs.start(start)
@@ -205,11 +205,10 @@ async def spawn(
 
 def _feed(running: Running, input: Fed, source: Any, ours: bool) -> bool:
     """Let it have what comes from there, which is closed then if it is `ours`. Returns whether that may fail."""
-    if source is None or isinstance(source, bytes | bytearray | memoryview):
-        input.feed_bytes(source or b"")
+    if source is None or isinstance(source, memoryview):
+        input.feed_bytes(b"" if source is None else source)
         return False
-    running.feeder = running.loop.create_task(input.feed(source), name="prefork-feeder")
-    running.feeder.add_done_callback(running.fed)
+    running.feeder = running.loop.create_task(input.feed(source, running.input_failed), name="prefork-feeder")
     if ours:
         running.feeder.add_done_callback(lambda _: source.close())
     return True
@@ -239,9 +238,20 @@ def _descriptor_of(stdin: Any) -> int | None:
     if isinstance(stdin, BufferedReader | BufferedRandom) and isinstance(stdin.raw, FileIO) and stdin.seekable():
         os.lseek(stdin.fileno(), stdin.tell(), os.SEEK_SET)  # it has read ahead
         return stdin.fileno()
-    if isinstance(stdin, FileIO | socket):
+    if isinstance(stdin, FileIO) or (isinstance(stdin, HasFileno) and not isinstance(stdin, AsyncIterable | Readable)):
         return stdin.fileno()
     return None
+
+
+def _source_of(stdin: Any) -> memoryview | AsyncIterable[bytes] | Readable:
+    """What it is fed from. Raises TypeError before it has started."""
+    if isinstance(stdin, AsyncIterable | Readable):
+        return stdin
+    try:
+        return memoryview(stdin).cast("B")
+    except TypeError:
+        kind = type(stdin).__qualname__
+        raise TypeError(f"stdin takes bytes, a file or an asynchronous iterator of bytes, not {kind}") from None
 
 
 def _place(stream: Stdout) -> int:

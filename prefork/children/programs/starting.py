@@ -13,8 +13,7 @@ from typing import Any, Final
 
 from prefork.children.programs.limits import Limits
 from prefork.errors import ChildNotStarted
-from prefork.system import process
-from prefork.system.guard import announce, forget_group, guard_group, withdraw
+from prefork.system import guard, process
 
 Argument = str | bytes | os.PathLike[str]
 
@@ -64,8 +63,11 @@ class Streams:
     pipe: int | None
 
 
-def start(argv: Sequence[Argument], surroundings: Surroundings, streams: Streams) -> subprocess.Popen[bytes]:
-    """Start a program as the leader of a process group that does not outlive us. Raises ChildNotStarted.
+def start(
+    argv: Sequence[Argument], surroundings: Surroundings, streams: Streams
+) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a program as the leader of a process group that does not outlive us. Returns it with its place in the guard's
+    table. Raises ChildNotStarted.
 
     It is vfork(2) in the event loop's thread, some tenths of a millisecond however large we are; with a `user` it is
     fork(2).
@@ -78,7 +80,7 @@ def start(argv: Sequence[Argument], surroundings: Surroundings, streams: Streams
         _check(argv, surroundings)  # the shell could only end with 127
         command = [*GATE, *argv]
     try:
-        place = announce(streams.pipe)
+        place = guard.announce(streams.pipe)
         started = subprocess.Popen(
             command,
             stdin=streams.stdin,
@@ -91,24 +93,24 @@ def start(argv: Sequence[Argument], surroundings: Surroundings, streams: Streams
         )
     except BaseException as error:
         if place is not None:
-            withdraw(place)
+            guard.forget(place)
         if not isinstance(error, OSError):
             raise
         _check(argv, surroundings)
         raise ChildNotStarted(f"{_name(argv)}: {_why(error, surroundings)}") from None
     try:
-        guard_group(place, started.pid)
+        guard.watch(place, started.pid)
         if streams.gate is not None:
             _prepare(started.pid, surroundings)
             os.write(streams.gate, b"\n")
     except BaseException as error:
         process.end_group(started.pid, signal.SIGKILL)
-        forget_group(started.pid)
+        guard.forget(place)
         started.wait()
         if isinstance(error, OSError | ValueError):
             raise ChildNotStarted(f"{_name(argv)}: {error}") from None
         raise
-    return started
+    return started, place
 
 
 def _identity(surroundings: Surroundings) -> dict[str, Any]:

@@ -110,14 +110,23 @@ async def mistakes() -> None:
             say(error=type(error).__name__, text=str(error))
 
 
+async def end_of(death: int) -> None:
+    """The end of a process, by its pidfd."""
+    gone = asyncio.Event()
+    asyncio.get_running_loop().add_reader(death, gone.set)
+    await gone.wait()
+    asyncio.get_running_loop().remove_reader(death)
+    os.close(death)
+
+
 async def nursery_dies() -> None:
     model = await children.actor(Model, 5)
     await model.add(1)
     pid, nursery = await model.pids()
+    death = os.pidfd_open(pid)
     os.kill(nursery, signal.SIGKILL)
-    while (again := (await model.pids())[0]) == pid:  # its death comes a moment later
-        pass
-    say(another=again != pid, added=await model.add(1))
+    await end_of(death)
+    say(added=await model.add(1), another=(await model.pids())[0] != pid)
 
 
 async def forgotten() -> None:
@@ -127,9 +136,7 @@ async def forgotten() -> None:
     death = os.pidfd_open(pid)
     del model
     gc.collect()
-    gone = asyncio.Event()
-    asyncio.get_running_loop().add_reader(death, gone.set)
-    await gone.wait()
+    await end_of(death)
     say(gone=True)
     await children.actor(Model, 2)
 

@@ -10,9 +10,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
-from prefork.children import declared
-from prefork.children.actor_link import ActorLink, Client, link_of, serve, start
-from prefork.children.declared import Scope, Spec
+from prefork.children.actors import declared
+from prefork.children.actors.declared import Scope, Spec
+from prefork.children.actors.link import ActorLink, Client, link_of, serve, start
 from prefork.children.home import Home, home
 from prefork.errors import ActorNotStarted, BootError, ChildError
 from prefork.jobs import failures, payload

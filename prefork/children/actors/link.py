@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from prefork.children import declared
-from prefork.children.actor_calls import ActorHandle, Call, Mailbox, What
-from prefork.children.declared import Spec
+from prefork.children.actors import declared
+from prefork.children.actors.calls import ActorHandle, Call, Mailbox, What
+from prefork.children.actors.declared import Spec
 from prefork.children.home import Home
 from prefork.core.backoff import Backoff
 from prefork.errors import ActorNotStarted

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, Final, Protocol
 
-from prefork.children.actor_sessions import CLOSE, MORE, OPEN
+from prefork.children.actors.sessions import CLOSE, MORE, OPEN
 from prefork.core.job import Event, State
 from prefork.errors import Crashed
 from prefork.jobs.crew import Crew, Spawner
@@ -26,7 +26,7 @@ AGAIN_SECONDS: Final = 1.0  # between two looks at a call that is to be ended
 
 _log = logging.getLogger("prefork.actors")
 
-What = str | tuple[int, str | int]  # a method's name, or what is asked of a stream: see `actor_sessions`
+What = str | tuple[int, str | int]  # a method's name, or what is asked of a stream: see `sessions`
 
 
 class Minder(Protocol):

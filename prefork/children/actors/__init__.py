@@ -1,0 +1,1 @@
+"""Actors: objects of the app in processes of their own."""
