@@ -121,7 +121,8 @@ class ChildrenBusy(ChildError, Busy):
 
 
 class ActorNotStarted(ChildError):
-    """An actor's process could not be made: its class raised, and `reason` has the traceback, or it died."""
+    """An actor's process could not be made: its class raised, and `reason` has the traceback, or it died. Or all have
+    died, and none can be made any more: `reason` tells why."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"actor {name} cannot start: {reason}")

@@ -90,7 +90,8 @@ class WantProcess:
 
 @dataclass(frozen=True, slots=True)
 class EndProcess:
-    """worker → master: end this process and all it has started: SIGTERM, and SIGKILL after `grace` seconds."""
+    """worker → master: end this process and all it has started: SIGTERM, and SIGKILL after `grace` seconds;
+    with 0, only that."""
 
     role: str
     number: int
@@ -168,7 +169,7 @@ class ActorGone:
 @dataclass(frozen=True, slots=True)
 class EndActor:
     """worker → master: end that process, with SIGKILL after `grace` seconds, and start another, if it still runs the
-    call that it has begun at `began`: it takes too long."""
+    call that it has begun at `began`: it takes too long. Or, with 0, if it still runs none, though some wait."""
 
     number: int
     process: int

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from prefork.apps.application import Application
 from prefork.apps.native import AppApplication, HandlerApplication
+from prefork.children.binding import track_if_used
 from prefork.settings import Settings
 from prefork.web.app import App
 from prefork.web.handlers import check_handler
@@ -17,6 +18,7 @@ NEEDED = "an App, a handler(request), an ASGI or a WSGI app is needed"
 
 def as_application(found: Any, settings: Settings) -> Application:
     """The app behind the interface that the setting names, or its signature. TypeError says what it is instead."""
+    track_if_used()
     interface = interface_of(found) if settings.interface == "auto" else settings.interface
     if interface == "asgi":
         from prefork.apps.asgi import AsgiApplication  # here, so that a worker holds only what its app needs

@@ -1,6 +1,7 @@
 """Whose child one is: that of the request that is being handled, or of the program."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -9,11 +10,24 @@ from prefork.jobs import context
 REQUEST: Final = "prefork-request"  # the name of the task that handles one, in a worker
 
 
+def track_if_used() -> None:
+    """Have requests tracked from the first one on, if a module of the app has this package: what is taken from it tells
+    so too, but perhaps only within a request, in a task that it has started."""
+    package = sys.modules["prefork.children"]
+    if not context.tracking and any(
+        value is package
+        for name, module in list(sys.modules.items())
+        if name != "prefork"
+        for value in list(getattr(module, "__dict__", {}).values())
+    ):
+        context.track_requests()
+
+
 def request_task() -> "asyncio.Task[Any] | None":
     """The task that handles the current request, also for tasks that it has started; None when there is none, or it
     has ended."""
     task = context.handling.get()
-    if task is None:  # of the first request, before anybody has asked for it to be tracked
+    if task is None:  # of the first request, in an app that imports this package within a function
         current = asyncio.current_task()
         task = current if current is not None and current.get_name() == REQUEST else None
     return None if task is None or task.done() else task

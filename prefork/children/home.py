@@ -18,6 +18,7 @@ MakeSpawner = Callable[[str, Sequence[str]], ChannelSpawner]
 
 _homes: Final[dict[asyncio.AbstractEventLoop, "Home"]] = {}
 _chosen: Final[dict[asyncio.AbstractEventLoop, Settings]] = {}
+_given: Settings | None = None
 _keepers: Final[dict["Home", AsyncGenerator[None, None]]] = {}
 
 
@@ -69,6 +70,13 @@ def home() -> Home:
     return found
 
 
+def use(settings: Settings) -> None:
+    """Let homes in this process have these settings, unless others are chosen: it belongs to a server, whose flags and
+    file it cannot see."""
+    global _given
+    _given = settings
+
+
 def choose(settings: Settings | None) -> Callable[[], Awaitable[None]]:
     """Let a home that is made for the running loop have these settings; None: those of variables and files, as others
     have. Returns what ends that, and closes a home that was made meanwhile."""
@@ -87,8 +95,9 @@ def choose(settings: Settings | None) -> Callable[[], Awaitable[None]]:
 
 
 def _make_standalone(loop: asyncio.AbstractEventLoop) -> Home:
-    """A home outside of a prefork server: settings come from variables and files, and a nursery forks."""
-    settings = _chosen.get(loop) or load({}, os.environ, Path()).settings
+    """A home outside of a worker: a nursery forks. Unless somebody has given any, settings come from variables and
+    files."""
+    settings = _chosen.get(loop) or _given or load({}, os.environ, Path()).settings
     home = Home(loop, settings, lambda role, modules: NurserySpawner(loop, settings, modules, role))
     install(home)
     keeper = _keepers[home] = _close_with_loop(home)

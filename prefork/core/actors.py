@@ -38,6 +38,7 @@ class Group:
     shared: bool
     places: list[Place]
     users: int = 0  # who is connected
+    orphaned: bool = False  # nobody can start its processes any more: those that live are the last
     ending: bool = False  # its processes were let go
 
     @property
@@ -66,16 +67,22 @@ class LetGo(NamedTuple):
     """Let all its processes end in order."""
 
 
-def plan(group: Group, now: float, wanted: int | None, boot_seconds: float) -> list[Start | GiveUp | LetGo]:
+class Fail(NamedTuple):
+    """Tell who needs it that its last process is gone."""
+
+
+def plan(group: Group, now: float, wanted: int | None, boot_seconds: float) -> list[Start | GiveUp | LetGo | Fail]:
     """What to do next. `wanted` is the generation that new workers are of; None: there will be none."""
     if group.ending:
         return []
     if not group.users and not (group.shared and group.generation == wanted):
         return [LetGo()]
-    steps: list[Start | GiveUp | LetGo] = []
+    if group.orphaned and group.empty:
+        return [Fail()]
+    steps: list[Start | GiveUp | LetGo | Fail] = []
     for place in group.places:
         if place.process is None:
-            if now >= place.backoff.not_before:
+            if not group.orphaned and now >= place.backoff.not_before:
                 steps.append(Start(place))
         elif place.ready_at is None and now >= place.ordered_at + boot_seconds:
             steps.append(GiveUp(place))
@@ -88,6 +95,7 @@ def deadlines(group: Group, boot_seconds: float) -> Iterator[float]:
         return
     for place in group.places:
         if place.process is None:
-            yield place.backoff.not_before
+            if not group.orphaned:
+                yield place.backoff.not_before
         elif place.ready_at is None:
             yield place.ordered_at + boot_seconds

@@ -117,13 +117,17 @@ class LocalBackend:
         elif stack and expected:
             _log.info("stacks of %s when it was ended:\n%s", handle, stack)
         elif not victims and not expected:
-            _log.warning("%s died while it had no job: %s", handle, process.exit_words(status or 0))
+            self._died_idle(handle, status or 0)
         handle.close()
         for job in victims:
             self._pool.died(job, _crash(job, handle, status or 0, out_of_memory, stack))
         if not self._crew.closing:
             self._crew.refill()
             self.wake()
+
+    def _died_idle(self, handle: OffloaderHandle, status: int) -> None:
+        """Nobody else tells of it."""
+        _log.warning("%s died while it had no job: %s", handle, process.exit_words(status))
 
     # -- giving
 
@@ -285,6 +289,9 @@ class LocalBackend:
             if error is not None and kind == wire.ITEM:
                 self.end(job)
         if kind in (wire.RESULT, wire.ERROR):
+            if handle.paused:  # a stream that nobody wants has come to its end before it could be ended
+                handle.paused = False
+                self._watch(handle)
             self._rest(handle)
 
     def _tell(self, job: Job, kind: int, value: Any, error: BaseException | None, seconds: float) -> None:

@@ -85,6 +85,14 @@ class OffloaderHandle:
         """Say how much of what it put into its arena has been read. A count, so that it may be said again."""
         return self._send(HEADER.pack(wire.READ, 0, 0, self.read, 0.0, 0))
 
+    @property
+    def unread(self) -> bool:
+        """Whether something waits that it has not read."""
+        try:
+            return bool(self.far.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:  # nothing there
+            return False
+
     def take_back(self, room: bytearray) -> list[Job]:
         """The jobs it has not begun; they are ours again."""
         taken = []

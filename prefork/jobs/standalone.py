@@ -28,6 +28,7 @@ PROGRAM: Final = "prefork.processes.nursery"
 _PREPARED: Final = ("sys_path", "sys_argv", "orig_dir", "dir", "init_main_from_name", "init_main_from_path")
 
 _keepers: dict[Pool, AsyncGenerator[None, None]] = {}
+_refused = ""  # why there can be no nursery
 _chosen: dict[asyncio.AbstractEventLoop, Settings] = {}
 
 
@@ -37,6 +38,12 @@ def choose(loop: asyncio.AbstractEventLoop, settings: Settings | None) -> None:
         _chosen.pop(loop, None)
     else:
         _chosen[loop] = settings
+
+
+def refuse(reason: str) -> None:
+    """Refuse nurseries in this process, for a reason; an empty one: no longer."""
+    global _refused
+    _refused = reason
 
 
 def make_pool(function: Callable[..., Any], on_close: Callable[[Pool], None]) -> Pool:
@@ -76,7 +83,9 @@ class NurserySpawner(ChannelSpawner):
     def __init__(
         self, loop: asyncio.AbstractEventLoop, settings: Settings, modules: Sequence[str], role: str = "offloader"
     ) -> None:
-        """`modules` are imported before the first process is forked."""
+        """`modules` are imported before the first process is forked. Raises RuntimeError where it is refused."""
+        if _refused:
+            raise RuntimeError(_refused)
         self._settings = settings
         self._modules = list(modules)
         self._process: subprocess.Popen[bytes] | None = None

@@ -86,7 +86,7 @@ class ActorProcess:
             made.pop_all()
 
     def __str__(self) -> str:
-        return f"{self.actor} process {self.pid}"
+        return f"{self.actor} process" + (f" {self.pid}" if self.pid else "")
 
     @property
     def introduced(self) -> bool:

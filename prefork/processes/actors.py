@@ -14,7 +14,7 @@ from math import inf
 from typing import Final
 
 from prefork.core import actors as planning
-from prefork.core.actors import GiveUp, Group, LetGo, Place
+from prefork.core.actors import Fail, GiveUp, Group, LetGo, Place
 from prefork.messages import (
     ActorClosed,
     ActorFailed,
@@ -88,7 +88,8 @@ class Actors:
         elif isinstance(message, EndActor):
             handle = self._processes.get(message.process)
             if handle is not None and board.began(handle.board) == message.began:
-                _log.warning("%s is ended: its call takes too long", handle)
+                reason = "its call takes too long" if message.began else "it takes no calls"
+                _log.warning("%s is ended: %s", handle, reason)
                 self._end(handle, message.grace, now)
         else:
             return False
@@ -104,6 +105,12 @@ class Actors:
                 actor.leaver.forget()
                 actor.leaver = None
 
+    def mold_gone(self, generation: int) -> None:
+        """The mold of a generation has died; another is of another generation."""
+        for actor in self._actors:
+            if actor.group.generation == generation:
+                actor.group.orphaned = True
+
     # -- what the loop asks
 
     def tick(self, now: float, wanted: int | None) -> None:
@@ -116,6 +123,10 @@ class Actors:
                     break
                 if isinstance(step, LetGo):
                     self._let_go(actor, now)
+                elif isinstance(step, Fail):
+                    reason = "its processes have died, and so has the mold that could fork others"
+                    _log.error("%s is gone: %s", actor, reason)
+                    self._fail(actor, reason, now)
                 elif isinstance(step, GiveUp):
                     self._give_up(step.place, now)
                 else:
@@ -251,7 +262,8 @@ class Actors:
         if not handle.introduced or handle.actor.group.ending:
             return
         handle.place.ready(time.monotonic())
-        _log.info("%s is ready", handle)
+        declared = handle.actor.index is not None  # others come and go, with a request perhaps
+        _log.log(logging.INFO if declared else logging.DEBUG, "%s is ready", handle)
         for user in handle.actor.users:
             self._connect(handle, user)
         self._tell_ready(handle.actor)
@@ -280,7 +292,7 @@ class Actors:
     def _gone(self, handle: ActorProcess, news: ProcessGone, now: float) -> None:
         actor, place = handle.actor, handle.place
         del self._processes[handle.serial]
-        for user in handle.seats:
+        for user in [*handle.seats, *([actor.leaver] if actor.leaver is not None else [])]:
             user.tell(ActorGone(user.number, handle.serial, news.status or 0, news.out_of_memory))
         self._unregister(handle)
         stack = handle.stack()
@@ -294,17 +306,20 @@ class Actors:
         if actor.group.ending:
             self._forget_if_empty(actor)
         elif not place.proven:
-            _log.error("%s cannot start: %s", actor, reason)
+            # The traceback is told by those who need it: a worker that cannot boot, a caller.
+            _log.error("%s cannot start: %s", actor, _last_line(handle.failure) or reason)
             self._fail(actor, reason, now)
         else:
-            later = f"; it starts again in {delay:.1f} s" if delay else ""
+            later = f"; it starts again in {delay:.1f} s" if delay and not actor.group.orphaned else ""
             _log.error("%s %s: %s%s", handle, "died" if was_ready else "did not start again", reason, later)
 
     def _fail(self, actor: Actor, reason: str, now: float) -> None:
-        """It has never started, and would not the next time: whoever asks for it anew begins anew."""
+        """It cannot start: whoever asks for it anew begins anew."""
         for user in list(actor.users):
             user.tell(ActorFailed(user.number, reason))
             self._leave(actor, user)
+            if not actor.group.shared:
+                actor.leaver = user
         self._let_go(actor, now)
 
     def _forget_if_empty(self, actor: Actor) -> None:
@@ -319,3 +334,8 @@ class Actors:
     def _unregister(self, handle: ActorProcess) -> None:
         if handle.channel.fileno() >= 0 and handle.channel in self._selector.get_map():
             self._selector.unregister(handle.channel)
+
+
+def _last_line(traceback: str) -> str:
+    """What was raised."""
+    return traceback.rstrip().rpartition("\n")[2]

@@ -6,6 +6,7 @@ import sys
 from functools import partial
 from multiprocessing import spawn
 
+from prefork.children import home
 from prefork.children.forks.life import live
 from prefork.processes.forked import FreshStart
 from prefork.system import log, named_memory, process
@@ -29,6 +30,7 @@ def main() -> None:
     log.identify("child", start.slot, start.generation)
     process.set_title(log.title("child", start.slot, start.generation))
     process.watch_end(stacks)
+    home.use(start.settings)
     code = 1
     try:
         code = live(adopt(channel), partial(_prepare, start, log_file))

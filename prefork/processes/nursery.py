@@ -16,7 +16,7 @@ from itertools import chain
 from multiprocessing import spawn
 from typing import Any, Final
 
-from prefork.jobs import client
+from prefork.jobs import client, standalone
 from prefork.messages import EndProcess, WantProcess, shorten
 from prefork.processes.actors import Actors
 from prefork.processes.mold import open_descriptors, warn_if_unsafe_to_fork
@@ -128,16 +128,20 @@ def import_program(preparation: dict[str, Any], modules: list[str]) -> str:
     """Import what the jobs will need: the main module, as multiprocessing does, then `modules`. Returns why that
     failed, or nothing."""
     before = open_descriptors()
-    client.forbid(
-        "offload() while the nursery imports the program: put what starts it under `if __name__ == '__main__':`; the "
-        "main module is imported here once more, by another name"
+    reason = (
+        "while the nursery imports the program: put what starts it under `if __name__ == '__main__':`; the main module "
+        "is imported here once more, by another name"
     )
+    client.forbid(f"offload() {reason}")
+    standalone.refuse(f"no child {reason}")
     try:
         spawn.prepare(preparation)
         for module in modules:
             importlib.import_module(module)
     except BaseException as error:
         return shorten(app_traceback(error))
+    finally:
+        standalone.refuse("")  # what is forked may have children of its own
     warn_if_unsafe_to_fork(before, native=False)
     return ""
 

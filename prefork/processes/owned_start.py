@@ -6,6 +6,7 @@ import stat
 from dataclasses import dataclass
 from typing import Final
 
+from prefork.children import home
 from prefork.children.actors import declared
 from prefork.settings import Settings
 from prefork.system import log, process
@@ -39,6 +40,7 @@ def begin_owned(start: OwnedStart) -> None:
     process.watch_end(start.stacks)
     log.identify(start.role, start.slot, start.generation)
     process.set_title(log.title(start.role, start.slot, start.generation))
+    home.use(start.settings)
     declared.forbid(f"what the app declares can be called from its workers, and this process is none ({start.role})")
 
 

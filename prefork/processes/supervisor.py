@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from prefork.core import plan as planning
 from prefork.core.lifecycle import Event, State
@@ -39,16 +39,13 @@ from prefork.processes.owned import OwnedProcesses
 from prefork.processes.reports import DeathReports
 from prefork.processes.shared import SharedRegions
 from prefork.processes.stacks import StacksLog
+from prefork.processes.strangers import Strangers
 from prefork.processes.watch import Watch, drain_seconds
 from prefork.processes.watchdog import Watchdog, kill
 from prefork.settings import Settings
 from prefork.system import process
 from prefork.system.channel import Channel, ChannelClosed
 from prefork.system.handoff import Passed
-
-# Exit statuses kept of children whose fork has not been reported yet, or which are not ours: the programs of a worker that
-# was killed all come at once, just when the next is forked. A tenth of a MB.
-STRANGERS: Final = 2048
 
 _log = logging.getLogger("prefork.supervisor")
 
@@ -100,7 +97,7 @@ class Supervisor:
         )
         self._watch = Watch(selector, self._stacks, settings.reload, become_watcher, self._files_changed)
         self._stopping = False
-        self._strangers: dict[int, int] = {}  # wait status by pid
+        self._strangers = Strangers()
 
     # -- what the master's loop asks
 
@@ -197,7 +194,7 @@ class Supervisor:
         """Collect every child that has ended."""
         unreported = self._unforked(float("inf"))
         if not unreported:
-            self._strangers.clear()
+            self._strangers.forget()
         for pid, status in process.reap():
             handle = self.roster.by_pid(pid)
             mold = self._molds.of_pid(pid)
@@ -207,10 +204,8 @@ class Supervisor:
                 self._mold_gone(mold, status, now)
             elif self._owned.reaped(pid, status) or self._watch.reaped(pid, status, now):
                 self.changed = True
-            elif unreported:  # it may be such a one; kept for longer, its number would be another's one day
-                self._strangers[pid] = status
-                if len(self._strangers) > STRANGERS:
-                    del self._strangers[next(iter(self._strangers))]
+            elif unreported:  # it may be such a one
+                self._strangers.add(pid, status)
 
     # -- molds
 
@@ -231,6 +226,7 @@ class Supervisor:
     def _mold_gone(self, mold: MoldHandle, status: int, now: float) -> None:
         self.changed = True
         expected = self._molds.remove(mold)
+        self._actors.mold_gone(mold.generation)
         self._owned.mold_gone(mold.generation)
         for handle in [h for h in self.roster if h.pid is None and h.generation == mold.generation]:
             self._forget_worker(handle)  # ordered, and never forked
@@ -269,7 +265,7 @@ class Supervisor:
 
     def _forked(self, message: Forked, now: float) -> None:
         handle = self.roster.by_serial(message.serial)
-        status = self._strangers.pop(message.pid, None)
+        status = self._strangers.take(message.pid)
         if self._owned.forked(message.serial, message.pid, now):
             if status is not None:
                 self._owned.reaped(message.pid, status)

@@ -1,6 +1,6 @@
 """One actor process's board in shared memory: since when its call has been running, and how many calls each seat holds.
 
-A seat is one event loop that is connected to it. Each word has a single writer: the process the first two, and each
+A seat is one event loop that is connected to it. Each word has a single writer: the process the first three, and each
 seat its own. So there are no locks, and what a killed process wrote last is still there.
 """
 
@@ -10,7 +10,7 @@ import struct
 from typing import Final
 
 SEATS: Final = 4096  # more than there are workers (1024), and those that are replaced
-_BEGAN, _USED, _FIRST = range(3)  # words of 8 bytes
+_BEGAN, _TURNS, _USED, _FIRST = range(4)  # words of 8 bytes
 _FLOAT: Final = struct.Struct("d")
 _BYTES: Final = (_FIRST + SEATS) * 8  # pages that nobody has written cost nothing
 
@@ -41,6 +41,7 @@ class Board:
     def begin(self, now: float) -> None:
         """A call has been read (`now` in monotonic seconds)."""
         self._floats[_BEGAN] = now
+        self._counts[_TURNS] += 1
 
     def end(self) -> None:
         """It was answered."""
@@ -66,6 +67,11 @@ class Board:
     def began(self) -> float:
         """When the call that runs was begun, in monotonic seconds; 0: none runs."""
         return self._floats[_BEGAN]
+
+    @property
+    def turns(self) -> int:
+        """How many calls were begun."""
+        return self._counts[_TURNS]
 
     @property
     def load(self) -> int:

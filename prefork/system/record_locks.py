@@ -33,13 +33,19 @@ class RecordLocks:
             fcntl.fcntl(self._description(), fcntl.F_OFD_SETLK, _words(fcntl.F_WRLCK, byte))
         except BlockingIOError:
             return False
+        except OSError:
+            self._check_open()
+            raise
         return True
 
     def lock(self, byte: int) -> None:
         """Lock a byte; wait for whoever holds it, without the GIL. Raises OSError, ValueError once we are closed."""
-        fcntl.fcntl(self._description(), fcntl.F_OFD_SETLKW, _words(fcntl.F_WRLCK, byte))
-        if self._closed:  # while we waited; then the kernel has let go of it already
-            self._description()
+        try:
+            fcntl.fcntl(self._description(), fcntl.F_OFD_SETLKW, _words(fcntl.F_WRLCK, byte))
+        except OSError:
+            self._check_open()
+            raise
+        self._check_open()  # if we were closed while we waited, the kernel has let go of it already
 
     def unlock(self, byte: int) -> None:
         """Let go of a byte; nothing if it is not locked."""
@@ -73,11 +79,14 @@ class RecordLocks:
         own = self._own
         if own is None:
             with self._opening:
-                if self._closed:
-                    raise ValueError("this SharedBuffer is closed")
+                self._check_open()
                 own = self._own if self._own is not None else self._open()
                 self._own = own
         return own
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("this SharedBuffer is closed")
 
     def _open(self) -> int:
         return os.open(f"/proc/self/fd/{self._descriptor}", os.O_RDWR | os.O_CLOEXEC)

@@ -3,6 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING
 
+from prefork.children.binding import track_if_used
 from prefork.errors import Disconnected, ResponseError
 from prefork.jobs import context
 from prefork.settings import Settings
@@ -36,6 +37,7 @@ async def run(app: "App", scope: Scope, receive: Receive, send: Send) -> None:
 async def _live(app: "App", receive: Receive, send: Send) -> None:
     """The app's start-up and shutdown. An error of its start-up is told to the server, and raised for a test to see."""
     await receive()
+    track_if_used()
     try:
         await app.startup()
     except Exception as error:

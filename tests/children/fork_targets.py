@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import functools
 import os
 import signal
 import socket
@@ -28,6 +29,21 @@ def echo() -> None:
 async def echo_async() -> None:
     async for message in parent:
         await parent.asend(message)
+
+
+def plain_def(function: Any) -> Any:
+    """As decorators do: what comes out is a `def`."""
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        return function(*args)
+
+    return call
+
+
+@plain_def
+async def decorated() -> None:
+    await parent.asend("ran")
 
 
 def who(*args: Any) -> None:
@@ -81,6 +97,16 @@ def leave(status: int) -> None:
 
 def leave_at_once(status: int) -> None:
     os._exit(status)
+
+
+async def read_in_a_group() -> None:
+    async def read() -> None:
+        while True:
+            await parent.areceive()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(read())
+        group.create_task(read())
 
 
 def disconnect() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from prefork.children.actors.calls import ActorHandle, Call, Mailbox
+from prefork.children.actors.calls import AGAIN_SECONDS, Call, Mailbox
+from prefork.children.actors.crew import ActorHandle
 from prefork.children.actors.sessions import CLOSE, MORE, OPEN, Page
 from prefork.core.job import State
 from prefork.errors import Crashed, QueueFull, Timeout
@@ -163,6 +164,43 @@ def test_a_call_stuck_behind_those_of_others_goes_to_a_process_that_has_become_f
     assert first.board.load == 1
 
 
+def test_a_long_call_of_others_holds_up_no_call_as_long_as_another_process_goes_on(pair: Site) -> None:
+    """The other one is never found idle, and has more to do whenever we look."""
+    slow, quick = pair.processes
+    slow.board.begin(pair.loop.now)
+    slow.board.hold(OTHERS, 1)
+    quick.board.hold(OTHERS, 8)
+    call = pair.call()
+    assert slow.handle.given == {call.number: call}
+    quick.board.begin(pair.loop.now)
+    pair.loop.advance(SLOW_SECONDS)
+    assert quick.given() == [call.number]
+    assert slow.given() == []
+    late = pair.call()  # which does not go there again: it waits for its turn
+    assert slow.given() == []
+    pair.returns(quick, call.number)
+    assert quick.given() == [late.number]
+    pair.returns(quick, late.number)
+    slow.board.begin(pair.loop.now)  # its long call is over, and another has begun
+    last = pair.call()
+    assert slow.given() == [last.number]
+
+
+def test_a_call_that_waits_for_its_turn_goes_where_the_long_call_of_others_has_ended(pair: Site) -> None:
+    slow, quick = pair.processes
+    slow.board.hold(OTHERS, 1)
+    quick.board.hold(OTHERS, 2)
+    first = pair.call()
+    quick.board.begin(pair.loop.now)
+    pair.loop.advance(SLOW_SECONDS)
+    assert quick.given() == [first.number]
+    second = pair.call()
+    assert slow.given() == []
+    slow.board.hold(OTHERS, 0)
+    pair.loop.advance(SLOW_SECONDS)
+    assert slow.given() == [second.number]
+
+
 def test_a_death_costs_the_call_that_has_begun_and_the_next_process_gets_the_others(site: Site) -> None:
     (process,) = site.processes
     site.calls.queue.average = 1e-9  # so quick that several are sent at once
@@ -206,6 +244,33 @@ def test_a_crowded_mailbox_costs_calls_and_no_process(site: Site) -> None:
     assert state(second) is State.TIMED_OUT
     site.loop.advance(TIMEOUT / 2)
     assert site.ended == []
+
+
+def test_a_process_that_begins_no_call_is_ended_soon_after_a_deadline(site: Site) -> None:
+    site.call()
+    site.loop.advance(TIMEOUT)
+    assert site.ended == []
+    site.loop.advance(AGAIN_SECONDS)
+    assert site.ended == [(0, GRACE, 0.0)]
+
+
+@pytest.mark.parametrize("life", ["reads", "has begun a call of others"])
+def test_a_process_that_was_between_two_calls_at_a_deadline_goes_on(site: Site, life: str) -> None:
+    site.call()
+    (process,) = site.processes
+    site.loop.advance(TIMEOUT)
+    if life == "reads":
+        assert process.given() == []  # nor anything else
+    else:
+        process.board.begin(site.loop.now)
+        process.board.end()
+    site.loop.advance(AGAIN_SECONDS)
+    assert site.ended == []
+
+
+def test_a_death_without_a_call_is_told_by_who_minds_the_process(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.die(site.processes[0])
+    assert caplog.text == ""
 
 
 def test_what_waits_past_its_deadline_is_never_begun(site: Site) -> None:

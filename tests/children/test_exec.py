@@ -12,7 +12,9 @@ import pytest
 
 from prefork import children
 from prefork.children.home import home
+from prefork.children.programs import running
 from prefork.children.programs.running import STDERR_BYTES
+from prefork.children.programs.starting import start
 from prefork.errors import (
     ChildError,
     ChildFailed,
@@ -334,4 +336,82 @@ def test_the_end_of_the_loop_ends_what_runs(run: Run[Any]) -> None:
         return asyncio.current_task() or task
 
     before = process.children()
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"input": 123}, TypeError),
+        ({"input": memoryview(b"abcd")[::2]}, TypeError),
+        ({"encoding": "no-such-encoding"}, LookupError),
+        ({"max_output": -1}, ValueError),
+        ({"timeout": "soon"}, TypeError),
+        ({"env": {"A=B": "C"}}, ValueError),
+    ],
+)
+def test_a_mistake_of_the_caller_leaves_no_program_behind(
+    run: Run[Any], options: dict[str, Any], error: type[Exception]
+) -> None:
+    async def main() -> None:
+        with pytest.raises(error):
+            await children.exec_file("sleep", "1000", **options)
+        assert home().places.taken == 0
+        assert process.children() == before
+
+    before = process.children()
+    run(main())
+
+
+def test_others_have_their_turn_between_many_starts(run: Run[Any]) -> None:
+    async def main() -> None:
+        starts: list[int] = []  # in each turn of the loop
+
+        def counted(*args: Any) -> Any:
+            starts[-1] += 1
+            return start(*args)
+
+        async def other() -> None:
+            while True:
+                starts.append(0)
+                await asyncio.sleep(0)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(running, "start", counted)
+            task = asyncio.create_task(other())
+            await asyncio.gather(*(children.exec_file("true") for _ in range(20)))
+            task.cancel()
+        assert sum(starts) == 20
+        assert max(starts) == 1
+
+    run(main())
+
+
+def test_nothing_starts_when_the_loop_has_ended_what_ran(run: Run[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFORK_MAX_CHILDREN", "1")
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(children.exec_file("sleep", "1000")) for _ in range(3)]
+        await until(lambda: process.children() - before)
+        await home().close()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            assert "the event loop is closed" in str(result)
+
+    before = process.children()
+    run(main())
+
+
+def test_who_is_cancelled_before_its_turn_to_start_gives_its_place_back(run: Run[Any]) -> None:
+    async def main() -> None:
+        tasks = [asyncio.create_task(children.exec_file("true")) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert home().places.taken == 3
+        tasks[1].cancel()
+        assert [type(result).__name__ for result in await asyncio.gather(*tasks, return_exceptions=True)] == [
+            "Done",
+            "CancelledError",
+            "Done",
+        ]
+        assert home().places.taken == 0
+
     run(main())

@@ -292,6 +292,24 @@ def test_who_ignores_sigterm_is_killed_after_its_grace(program: Program) -> None
     program.run(main())
 
 
+def test_an_async_def_runs_on_a_loop_also_when_a_decorator_hides_it(program: Program) -> None:
+    async def main() -> None:
+        child = await children.fork(f"{NAME}:decorated")
+        assert await child.receive() == "ran"
+        assert await child.wait() == Exited(0)
+
+    program.run(main())
+
+
+def test_tasks_of_a_child_whose_parent_disconnects_end_it_quietly(program: Program) -> None:
+    async def main() -> None:
+        child = await children.fork(targets.read_in_a_group)
+        child.disconnect()
+        assert await child.wait() == Exited(0)
+
+    program.run(main())
+
+
 def test_the_end_of_a_child_is_the_end_of_what_it_has_started(program: Program) -> None:
     async def main() -> None:
         async with await children.fork(targets.fork_grandchild) as child:

@@ -114,6 +114,22 @@ def test_a_child_that_ends_before_it_is_ready_is_told_with_its_status() -> None:
     run(program, starts=False)
 
 
+def test_a_child_that_closes_its_channel_before_it_is_ready_is_told_of_and_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("prefork.children.forks.forked_child.GONE_SECONDS", 0.01)
+
+    async def program(forker: Forker, home: Home) -> None:
+        forking = asyncio.create_task(children.fork(NAME))
+        await turn()
+        forker.on_forked(1, 1001)  # from now on, nobody but the child has its end
+        with pytest.raises(ChildNotStarted, match="has closed its channel"):
+            await forking
+        assert forker.ended == [(1, home.settings.children_grace_seconds)]
+
+    run(program, starts=False)
+
+
 def test_without_descriptors_nothing_is_ordered_and_the_place_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.memfd_create
     fails = True

@@ -4,6 +4,7 @@ import asyncio
 import os
 import pickle
 import resource
+import select
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -20,6 +21,7 @@ from prefork.errors import ChildError, Unsendable
 from prefork.jobs.failures import Failure, restore, take
 from prefork.jobs.payload import BIG_BYTES
 from prefork.system.channel import seqpacket_pair
+from tests.processes.patience import GUARD_SECONDS
 
 Pair = tuple[Line, Line]
 MOST = 1 << 20
@@ -154,6 +156,27 @@ def test_a_message_that_cannot_be_made_anew_is_lost_alone(pair: Pair, size: int)
     os.close(writing)
 
 
+readers: list[Line] = []
+
+
+def takes_another() -> Any:
+    """What a message may do when it is made anew; a thread may do so meanwhile at any time."""
+    return readers.pop().take()[1]
+
+
+class TakesAnother:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return takes_another, ()
+
+
+def test_who_reads_while_a_message_is_made_anew_does_not_disturb_it(pair: Pair) -> None:
+    near, far = pair
+    assert post(near, [TakesAnother(), "first"])
+    assert post(near, "x" * 1000)
+    readers.append(far)
+    assert far.take()[1] == ["x" * 1000, "first"]
+
+
 # -- descriptors
 
 
@@ -189,6 +212,16 @@ def test_descriptors_that_nobody_takes_are_closed_with_their_message(pair: Pair)
     del message
     assert os.read(reading, 1) == b""
     os.close(reading)
+
+
+def test_a_message_with_descriptors_is_not_sent_on_as_a_copy_that_would_close_those_of_others(pair: Pair) -> None:
+    near, far = pair
+    assert post(near, "look", [0])
+    came = far.take()[1]
+    with pytest.raises(Unsendable, match=r"send\(it\.message, fds=it\.fds\)"):
+        far.pack([came])
+    assert post(far, came.message, came.fds)
+    assert len(near.take()[1].fds) == 1
 
 
 def test_more_descriptors_than_fit_are_refused(pair: Pair) -> None:
@@ -442,6 +475,51 @@ def test_who_waits_is_told_of_the_end(loops: Any) -> None:
     run(loops, main())
 
 
+@pytest.mark.parametrize("size", [1000, BIG_BYTES])
+@each_loop
+def test_who_waits_to_send_is_told_when_its_own_side_disconnects(loops: Any, size: int) -> None:
+    async def program() -> None:
+        near, far = lines()
+        line = AsyncLine(near, asyncio.get_running_loop())
+        fill_up(near, bytes(size))
+        sending = [asyncio.create_task(line.send(bytes(size))) for _ in range(2)]
+        await asyncio.sleep(0)
+        line.hang_up()
+        async with asyncio.timeout(GUARD_SECONDS):
+            for task in sending:
+                with pytest.raises(BrokenPipeError):
+                    await task
+        line.close()
+        far.close()
+
+    run(loops, program())
+
+
+@pytest.mark.parametrize("size", [1000, BIG_BYTES])
+def test_who_waits_to_send_is_told_when_the_child_disconnects_there_and_here(size: int) -> None:
+    near, far = lines()
+    for line in (near, far):
+        fill_up(line, bytes(size))
+    held = [line.pack(bytes(size)) for line in (near, far)]
+    polls = []
+    for line, packet in zip((near, far), held, strict=True):
+        waiting = select.poll()
+        waiting.register(*line.waits_for(packet))
+        assert not waiting.poll(0)
+        polls.append(waiting)
+    far.hang_up()
+    for line, packet, waiting in zip((near, far), held, polls, strict=True):
+        assert waiting.poll(0)
+        with pytest.raises(BrokenPipeError):
+            line.offer(packet)
+        packet.close()
+    far.fail(take(ValueError("told all the same")))
+    near.hear()
+    assert near.failure is not None
+    near.close()
+    far.close()
+
+
 def test_a_process_that_is_gone_ends_the_line_even_if_another_holds_its_end() -> None:
     near, far = lines()
 
@@ -492,6 +570,29 @@ def test_a_parent_can_only_be_talked_to_in_a_forked_child() -> None:
         nobody.send(1)
     with pytest.raises(RuntimeError, match=r"not forked by prefork\.children\.fork"):
         asyncio.run(nobody.areceive())
+
+
+def test_loops_in_several_threads_of_a_child_do_not_lose_each_others_waiting_tasks() -> None:
+    near, far = lines()
+    parent = Parent()
+    parent.attach(far)
+    other = asyncio.new_event_loop()
+
+    async def main() -> None:
+        first = asyncio.create_task(parent.areceive())
+        await asyncio.sleep(0)
+        await asyncio.to_thread(other.run_until_complete, parent.asend("hello"))
+        second = asyncio.create_task(parent.areceive())
+        await asyncio.sleep(0)
+        post(near, 1)
+        post(near, 2)
+        async with asyncio.timeout(GUARD_SECONDS):
+            assert [await first, await second] == [1, 2]
+
+    asyncio.run(main())
+    other.close()
+    near.close()
+    far.close()
 
 
 def test_a_child_reads_until_its_parent_disconnects_then_is_told() -> None:

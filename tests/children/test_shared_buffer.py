@@ -107,6 +107,12 @@ def test_what_is_no_size_is_refused(size: object, kind: type[Exception]) -> None
         SharedBuffer(size)  # type: ignore[arg-type]
 
 
+def test_a_number_of_numpy_is_a_size_too() -> None:
+    with SharedBuffer(numpy.prod((4, 5))) as buffer:
+        assert buffer.size == 20
+        assert type(buffer.size) is int
+
+
 def test_more_than_the_address_space_is_an_error_and_leaves_no_descriptor() -> None:
     before = memfds()
     with pytest.raises(OSError, match=r"Cannot allocate memory|File too large"):

@@ -93,6 +93,18 @@ def test_what_was_sent_counts_in_the_same_place(counter: SharedCounter) -> None:
     assert counter.value == 3
 
 
+def test_what_is_closed_while_others_count_opens_nothing_again() -> None:
+    with SharedBuffer(SharedCounter.SIZE) as buffer:
+        counter = SharedCounter(buffer)
+        locks = buffer.locks  # as a thread has them that is about to add
+    with SharedBuffer(SharedCounter.SIZE) as other:  # its descriptor has the number of the closed one
+        assert other.locks.try_lock(0)
+        with pytest.raises(ValueError, match="closed"):
+            locks.try_lock(0)
+        with pytest.raises(ValueError, match="closed"):
+            counter.add()
+
+
 def test_it_leaves_no_descriptor() -> None:
     before = memfds()
     counter = SharedCounter()

@@ -45,6 +45,11 @@ def holder(lock: SharedLock, post: Signpost) -> Iterator[Fork]:
         yield fork
 
 
+def buffer_of(lock: SharedLock) -> SharedBuffer:
+    _, (buffer, _) = lock.__reduce__()
+    return buffer
+
+
 def run(main: Callable[[], Any]) -> None:
     """Under the loop that workers have."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -282,6 +287,39 @@ def test_a_loop_is_not_made_to_wait_and_a_look_is_allowed(lock: SharedLock) -> N
 def test_letting_go_of_what_is_not_held_is_an_error(lock: SharedLock) -> None:
     with pytest.raises(RuntimeError, match="not held"):
         lock.release()
+
+
+def test_when_its_buffer_is_closed_within_it_who_waits_is_told_and_others_find_it_abandoned(lock: SharedLock) -> None:
+    elsewhere = sent(lock)
+    assert isinstance(elsewhere, SharedLock)
+
+    async def main() -> None:
+        await lock.acquire_async()
+        task = asyncio.create_task(lock.acquire_async())
+        await asyncio.sleep(0)
+        buffer_of(lock).close()
+        assert elsewhere.acquire(timeout=0)
+        assert elsewhere.abandoned
+        with pytest.raises(ValueError, match="closed"):
+            lock.release()
+        with pytest.raises(ValueError, match="closed"):
+            await task
+
+    run(main)
+    elsewhere.release()
+    with elsewhere:
+        assert not elsewhere.abandoned, "who let go of a closed one has written into what others have"
+
+
+def test_who_waits_for_one_whose_buffer_is_closed_is_told_and_does_not_enter(lock: SharedLock, holder: Fork) -> None:
+    async def main() -> None:
+        task = await waiting(lock)
+        buffer_of(lock).close()
+        holder.kill()
+        with pytest.raises(ValueError, match="closed"):
+            await task
+
+    run(main)
 
 
 def test_a_child_that_is_forked_within_it_does_not_hold_it(lock: SharedLock, post: Signpost) -> None:

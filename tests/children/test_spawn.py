@@ -16,6 +16,7 @@ from prefork import children
 from prefork.children.programs.output import AHEAD_BYTES, READ_BYTES, TAIL_BYTES
 from prefork.errors import ChildError, ChildFailed, ChildNotStarted, OutputTooLarge
 from prefork.jobs import context
+from prefork.system.guard import guard_pid
 from prefork.web.streaming import iterate
 from tests.children.programs import STUBBORN, Run, lives, run, until, wait_gone
 
@@ -29,6 +30,12 @@ async def pieces(*said: bytes) -> AsyncIterator[bytes]:
     for piece in said:
         await asyncio.sleep(0)
         yield piece
+
+
+def guard_table() -> list[str]:
+    """Who stands in the table of this process's guard."""
+    with open(f"/proc/{guard_pid()}/fd/1") as table:
+        return [line for line in table.read().split("\n") if line.strip()]
 
 
 def peak_bytes() -> int:
@@ -417,7 +424,10 @@ def test_no_descriptor_left_is_said_and_leaves_nothing_behind(run: Run[Any]) -> 
     async def main() -> list[str]:
         await children.exec_file("true")
         used = len(os.listdir("/proc/self/fd")) - 1
-        return [await tried(used + more) for more in range(1, 16)]
+        table = guard_table()
+        tried_all = [await tried(used + more) for more in range(1, 16)]
+        assert guard_table() == table
+        return tried_all
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     *failures, last = run(main())

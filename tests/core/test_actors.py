@@ -2,7 +2,7 @@
 
 import pytest
 
-from prefork.core.actors import GiveUp, Group, LetGo, Place, Start, deadlines, plan
+from prefork.core.actors import Fail, GiveUp, Group, LetGo, Place, Start, deadlines, plan
 from prefork.core.backoff import FIRST_SECONDS, YOUNG_SECONDS
 
 BOOT_SECONDS = 60.0
@@ -87,6 +87,17 @@ def test_it_is_let_go_when_nobody_needs_it(shared: bool, users: int, wanted: int
     found.ending = True
     assert plan(found, 1.0, wanted, BOOT_SECONDS) == []
     assert list(deadlines(found, BOOT_SECONDS)) == []
+
+
+def test_without_a_mold_none_is_started_again_and_the_last_death_is_told() -> None:
+    found = started(group(2))
+    found.orphaned = True
+    first, second = found.places
+    first.died(0.0)
+    assert plan(found, 100.0, 2, BOOT_SECONDS) == []
+    assert list(deadlines(found, BOOT_SECONDS)) == []
+    second.died(0.0)
+    assert plan(found, 100.0, 2, BOOT_SECONDS) == [Fail()]
 
 
 def test_it_is_empty_when_its_last_process_is_gone() -> None:

@@ -248,6 +248,22 @@ def test_a_stream_that_is_not_read_is_not_heard_until_half_of_it_is(site: Site) 
     assert small.outcome.result() == 1
 
 
+def test_an_offloader_whose_stream_came_to_its_end_unread_is_heard_again(site: Site) -> None:
+    (far,) = site.booted()
+    stream = site.submit(work.count, 100, stream=True)
+    number = far.take()
+    for item in range(2 * ITEMS):
+        far.item(number, item)
+    site.loop.run()
+    far.returns(number)
+    site.loop.call(stream.cancel)
+    assert site.spawner.ended == [], "it had run to its end"
+    job = site.submit()
+    assert far.take() == job.number
+    site.returns(far, job.number, 1)
+    assert job.outcome.result() == 1
+
+
 def test_a_stream_that_is_not_read_has_its_deadline_all_the_same(site: Site) -> None:
     (far,) = site.booted()
     job = site.submit(work.count, 100, stream=True, options=Offload(timeout=5))

@@ -271,6 +271,26 @@ def test_what_is_killed_costs_its_own_calls_only_and_leaves_nothing(shop: Shop, 
     shop.check_rest(before)
 
 
+def test_without_mold_and_process_calls_fail_at_once_and_say_why(shop: Shop, gate: Gate) -> None:
+    shop.start()
+    (mold,) = shop.tree.processes("mold")
+    kept = shop.both()[0]
+    doomed = shop.calling("gate")
+    visitor = gate.wait_entered()
+    waiting = shop.calling("add", 1)
+    shop.tree.log.wait("add is called")
+    os.kill(mold.pid, signal.SIGKILL)
+    shop.tree.log.wait("importing the app anew")
+    os.kill(visitor.pid, signal.SIGKILL)
+    assert parsed(doomed.receive())["error"] == "Crashed"
+    failed = parsed(waiting.receive())
+    assert failed["error"] == "ActorNotStarted"
+    assert "so has the mold" in failed["text"]
+    kept.close()
+    shop.tree.log.wait("worker 0 .* has drained")
+    assert shop.call("add", 1)["value"] == 101
+
+
 def test_a_killed_master_takes_actors_along_and_what_they_have_started(shop: Shop, gate: Gate) -> None:
     shop.start()
     program = shop.call("start_program")["value"]

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.processes.client import Client
 from tests.processes.jobs import LOOK_SECONDS, family
 from tests.processes.patience import GUARD_SECONDS
 from tests.processes.proc import Death, descriptors, look
+from tests.processes.test_job_standalone import Program
 from tests.processes.tree import CALM, Tree
 
 pytestmark = pytest.mark.processes
@@ -165,8 +167,25 @@ def test_without_preload_a_child_imports_the_app_itself(server: Server) -> None:
     server.start("--no-preload")
     found = server.ask("/who")
     assert found["imported_in"] == found["pid"]
+    assert server.ask("/who?fresh=1")["fresh"]
     assert server.ask("/talk/echo") == list(range(1000))
     server.check_nothing_left()
+
+
+def test_a_program_whose_main_module_is_not_guarded_does_not_run_twice(tmp_path: Path) -> None:
+    (tmp_path / "unguarded.py").write_text(
+        "import asyncio, os\n"
+        "from prefork import children\n"
+        "async def main():\n"
+        "    await (await children.fork('os:getpid')).wait()\n"
+        "    print('once', flush=True)\n"
+        "asyncio.run(main())\n"
+    )
+    program = Program(tmp_path, "unguarded.py")
+    out, errors = program.process.communicate(timeout=GUARD_SECONDS)
+    assert out == ""
+    assert program.process.returncode == 1
+    assert "no child while the nursery imports the program: put what starts it under `if __name__" in errors
 
 
 def test_as_many_children_run_as_may(server: Server) -> None:

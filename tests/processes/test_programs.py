@@ -19,6 +19,9 @@ from tests.processes.tree import CALM, Tree
 
 pytestmark = pytest.mark.processes
 
+SIZE = 1 << 30
+MORE_BYTES = 16 * 1024 * 1024  # what a worker may need for streams of any size
+
 
 class Told:
     """Where programs that say nothing to the client say their pids."""
@@ -62,6 +65,8 @@ def left(tree: Tree) -> tuple[Counter[str], list[str]]:
 
 def test_programs_end_with_their_request(tree: Tree, told: Told) -> None:
     tree.start("programs:app", *CALM, "--disconnect-grace-seconds", "0.1", workers=1)
+    for pid in map(int, tree.get("/parts").text.split()):  # the first request, which nobody has asked to be tracked yet
+        wait_gone(pid)
     assert tree.get("/true").text == "0"  # so that the guard is there
     before = left(tree)
     client, pids = streaming(tree)
@@ -79,6 +84,29 @@ def test_programs_end_with_their_request(tree: Tree, told: Told) -> None:
     ignored = {number for number in range(64) if int(tree.get("/signals").text, 16) >> number & 1}
     assert not {signal.SIGINT - 1, signal.SIGQUIT - 1, signal.SIGHUP - 1} & ignored
     assert tree.get("/true").text == "0"
+    for _ in range(1000):
+        if left(tree) == before:
+            break
+        tree.get("/pid")
+    assert left(tree) == before
+
+
+def test_much_goes_through_a_worker_whose_memory_is_bounded(tree: Tree) -> None:
+    tree.start("programs:app", *CALM, workers=1)
+    assert tree.get("/many").text == "True"
+    before = left(tree)
+    most = int(tree.get("/memory").text)
+    client = tree.asking(f"/zeros?bytes={SIZE}")
+    client.receive_until(b"\r\n\r\n")
+    size = 0
+    while size < SIZE:
+        size += len(client.receive_raw())
+    assert size == SIZE
+    client.close()
+    slow = tree.asking(f"/zeros?bytes={SIZE}")  # who reads no more than this
+    slow.receive_until(b"\r\n\r\n")
+    assert int(tree.get("/memory").text) - most < MORE_BYTES
+    slow.reset()
     for _ in range(1000):
         if left(tree) == before:
             break
@@ -121,8 +149,9 @@ def test_programs_end_when_all_of_the_tree_is_killed_at_once(tree: Tree) -> None
 
 
 def test_programs_of_a_job_end_with_it(tree: Tree, told: Told) -> None:
-    tree.start("programs:app", *CALM, "--offload-max", "1", workers=1)
-    client = tree.asking("/job?seconds=1")
+    tree.start("programs:app", *CALM, "--offload-max", "1", "--max-children", "7", workers=1)
+    assert tree.get("/most").text == "7"  # a flag of the server is known in its jobs
+    client = tree.asking("/job?seconds=2")
     pids = told.pids()
     assert client.receive().text == "too late"
     for pid in pids:

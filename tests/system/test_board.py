@@ -32,6 +32,16 @@ def test_the_load_is_that_of_all_seats(descriptor: int) -> None:
         view.close()
 
 
+def test_each_call_that_is_begun_is_counted(descriptor: int) -> None:
+    process, other = Board(descriptor), Board(descriptor)
+    for now in (1.0, 2.0, 3.0):
+        process.begin(now)
+        process.end()
+    assert other.turns == 3
+    process.close()
+    other.close()
+
+
 def test_when_the_call_began_is_told_until_it_has_ended(descriptor: int) -> None:
     process, other = Board(descriptor), Board(descriptor)
     assert other.began == board.began(descriptor) == 0.0

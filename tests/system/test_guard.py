@@ -62,6 +62,25 @@ def own(owners: list[Owner], code: str) -> Owner:
 
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "/no/shell"])
+def test_a_signal_that_asks_all_processes_for_an_end_leaves_the_guard_its_work(owners: list[Owner], shell: str) -> None:
+    """As a service manager sends it to all of a service, which may still have its time to drain."""
+    owner = own(
+        owners,
+        f"guard.SHELL = {shell!r}\n"
+        "a = lead('sleep', '1000')\n"
+        "guard_it(a)\n"
+        "status = f'/proc/{guard.guard_pid()}/status'\n"
+        "while not int(open(status).read().split('SigIgn:')[1].split()[0], 16) >> 14 & 1: pass\n"
+        "say(a)",
+    )
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        os.kill(owner.pids[1], number)
+    owner.kill()
+    for pid in owner.pids:
+        wait_gone(pid)
+
+
+@pytest.mark.parametrize("shell", ["/bin/sh", "/no/shell"])
 def test_groups_end_with_a_process_that_is_killed(owners: list[Owner], shell: str) -> None:
     owner = own(
         owners,

@@ -1,28 +1,23 @@
 """The calls of one event loop to one actor: jobs like those of offload, but to processes that others share and mind."""
 
-import asyncio
 import logging
-import os
-import socket
-from collections.abc import Callable
 from math import inf
 from typing import Any, Final, Protocol
 
+from prefork.children.actors.crew import ActorCrew, ActorHandle, Nobody
 from prefork.children.actors.sessions import CLOSE, MORE, OPEN
 from prefork.core.job import Event, State
 from prefork.errors import Crashed
-from prefork.jobs.crew import Crew, Spawner
+from prefork.jobs.crew import Spawner
 from prefork.jobs.job import Job
 from prefork.jobs.local import AHEAD_JOBS, AHEAD_SECONDS, RETRY_SECONDS, SLOW_SECONDS, LocalBackend
 from prefork.jobs.offloaders import OffloaderHandle
 from prefork.jobs.options import Terms
 from prefork.jobs.payload import encode_call
 from prefork.jobs.pool import Pool
-from prefork.messages import ActorUp
 from prefork.settings import Settings
-from prefork.system.board import Board
 
-AGAIN_SECONDS: Final = 1.0  # between two looks at a call that is to be ended
+AGAIN_SECONDS: Final = 1.0  # between two looks at a call that is to be ended, or at a process that may hang
 
 _log = logging.getLogger("prefork.actors")
 
@@ -33,51 +28,8 @@ class Minder(Protocol):
     """Who starts and ends the processes of an actor."""
 
     def end(self, process: int, grace: float, began: float) -> None:
-        """End one, with SIGKILL after `grace` seconds, if the call still runs that it has begun at `began`."""
-
-
-class Nobody:
-    """In the place of who forks offloaders for a pool: an actor's processes are there without it."""
-
-    def __init__(self) -> None:
-        self.on_forked: Callable[[int, int], None] = lambda number, pid: None
-        self.on_gone: Callable[[int, int | None, bool, str], None] = lambda number, status, oom, reason: None
-
-    def order(self, number: int, descriptors: list[int]) -> None:
-        raise AssertionError("an actor's crew orders nobody")
-
-    def end(self, number: int, grace: float) -> None:
-        raise AssertionError("an actor's crew ends nobody")
-
-    def close(self) -> None:
-        """Nothing is ours."""
-
-
-class ActorHandle(OffloaderHandle):
-    """The record of one process of an actor. Others give it calls too: its board tells how many, and since when the one
-    that runs has been running."""
-
-    kind = "actor process"
-
-    def __init__(self, up: ActorUp, descriptors: list[int]) -> None:
-        """`descriptors` as they come with the message; they are ours from now on."""
-        end, far, stacks, board = descriptors
-        super().__init__(up.process, socket.socket(fileno=end), socket.socket(fileno=far), stacks)
-        self.end.setblocking(False)
-        self.pid = up.pid
-        self.ready = True
-        self.seat = up.seat
-        self.overdue = False  # it is to be ended
-        self.board = Board(board)
-        os.close(board)
-
-    def tell_load(self) -> None:
-        """Let others see what it was given from here."""
-        self.board.hold(self.seat, len(self.given))
-
-    def close(self) -> None:
-        super().close()
-        self.board.close()
+        """End one, with SIGKILL after `grace` seconds, if the call still runs that it has begun at `began`;
+        0: if none runs."""
 
 
 class Call(Job):
@@ -148,32 +100,6 @@ class Mailbox(Pool):
         self.queue.running += 1
 
 
-class ActorCrew(Crew):
-    """The processes we know of. Who starts and lets them go is the one who minds them for all."""
-
-    def grow(self, waiting: int, nice: int) -> None:
-        """Their number is fixed."""
-
-    def refill(self) -> None:
-        """They are started again without us."""
-
-    async def close(self) -> None:
-        """They may live on: for others, or to end in order."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        self._empty = asyncio.Event()
-        for handle in list(self.handles.values()):
-            handle.leaving = True
-            self._changed(handle)
-            del self.handles[handle.number]
-            handle.hang_up()
-            if handle.copying:
-                handle.when_copied = handle.close
-            else:
-                handle.close()
-        self._spawner.close()
-
-
 class ActorBackend(LocalBackend):
     """Gives calls to the least busy process, and ends one only when its call has run for too long."""
 
@@ -235,6 +161,9 @@ class ActorBackend(LocalBackend):
             handle.leaving = True  # as it was to be
         super().gone(number, status, out_of_memory, reason)
 
+    def _died_idle(self, handle: OffloaderHandle, status: int) -> None:
+        """Whoever minds it tells, once for all who use it."""
+
     def end(self, job: Job) -> None:
         handle = self._crew.holder(job)
         if handle is None:
@@ -245,6 +174,8 @@ class ActorBackend(LocalBackend):
             return
         self._take_back(handle)
         self._end_if_long(handle, job)
+        if job.state is State.TIMED_OUT and not handle.board.began:
+            self._probe(handle, job.terms.grace)
         self.wake()
 
     def _end_if_long(self, handle: ActorHandle, job: Job) -> None:
@@ -266,28 +197,43 @@ class ActorBackend(LocalBackend):
         self._minder.end(handle.number, job.terms.grace, began)
         self._loop.call_later(AGAIN_SECONDS, self._end_if_long, handle, job)  # should another call have begun by then
 
+    def _probe(self, handle: ActorHandle, grace: float) -> None:
+        """A call was not begun in time, and none runs: it may be stopped, or hang where it runs no call."""
+        if self.has(handle) and not handle.probed:
+            handle.probed = True
+            handle.send_read()  # something to read
+            self._loop.call_later(AGAIN_SECONDS, self._end_if_hung, handle, handle.board.turns, grace)
+
+    def _end_if_hung(self, handle: ActorHandle, turns: int, grace: float) -> None:
+        handle.probed = False
+        if self.has(handle) and handle.unread and not handle.board.began and handle.board.turns == turns:
+            _log.warning("%s is ended: it has begun no call for %g s, and some wait", handle, AGAIN_SECONDS)
+            handle.overdue = True
+            self._minder.end(handle.number, grace, 0.0)
+
     # -- giving
 
     def _choose(self, job: Job) -> ActorHandle | None:
         average = self._pool.queue.average
         most = min(AHEAD_JOBS, int(AHEAD_SECONDS / average)) if average else 0
-        best, least = None, inf
+        best, least, better = None, (True, inf), False
         handles = list(self._handles.values())
         if len(handles) > 1:
             self._turn += 1
         for index in range(len(handles)):
             handle = handles[(self._turn + index) % len(handles)]
             count = len(handle.given)
-            if handle.leaving or handle.copying:
+            if handle.leaving:
                 continue
-            if count and (count > most or handle.alone or handle.large or job.payload.big):
+            if handle.copying or (count and (count > most or handle.alone or handle.large or job.payload.big)):
+                better = better or not handle.slow
                 continue
             if len(handles) == 1:
                 return handle
-            load = handle.board.load
+            load = handle.slow, handle.board.load
             if load < least:
                 best, least = handle, load
-        return best
+        return None if least[0] and better else best
 
     def _give(self, handle: OffloaderHandle) -> bool:
         assert isinstance(handle, ActorHandle)
@@ -307,20 +253,28 @@ class ActorBackend(LocalBackend):
             handle.tell_load()
             if not self._looking and handle.board.load > len(handle.given):
                 self._looking = True
-                self._loop.call_later(SLOW_SECONDS, self._look_for_stuck)
+                self._loop.call_later(SLOW_SECONDS, self._look_for_stuck, self._turns())
 
-    def _look_for_stuck(self) -> None:
-        """Take back what waits behind the calls of others, where a process has nothing to do."""
-        busy = [handle for handle in self._handles.values() if handle.given and not handle.copying]
-        stuck = [handle for handle in busy if handle.board.load > len(handle.given)]
-        self._looking = bool(stuck)
-        if not stuck:
-            return
-        if any(not handle.board.load and not handle.leaving for handle in self._handles.values()):
-            for handle in stuck:
+    def _turns(self) -> dict[int, int]:
+        """How many calls each process has begun."""
+        return {handle.number: handle.board.turns for handle in self._handles.values() if not handle.leaving}
+
+    def _look_for_stuck(self, before: dict[int, int]) -> None:
+        """Take back what waits behind the call of another that was running at the last look, where a process has
+        nothing to do, or goes on. What then waits in the queue is looked after too: nobody tells us when the calls of
+        others are over."""
+        now = self._turns()
+        handles = [self._handles[number] for number in now]
+        behind = [handle for handle in handles if handle.given and handle.board.load > len(handle.given)]
+        held = [handle for handle in behind if before.get(handle.number) == now[handle.number] and not handle.copying]
+        if any(not handle.board.load or before.get(handle.number) != now[handle.number] for handle in handles):
+            for handle in held:
+                handle.slow_turn = now[handle.number]
                 self._take_back(handle)
-            self.wake()
-        self._loop.call_later(SLOW_SECONDS, self._look_for_stuck)
+        self.wake()
+        self._looking = bool(behind or len(self._pool.queue))
+        if self._looking:
+            self._loop.call_later(SLOW_SECONDS, self._look_for_stuck, now)
 
     def _take_back(self, handle: OffloaderHandle) -> None:
         for job in handle.take_back(self._room):

@@ -13,7 +13,8 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from prefork.children.actors import declared
-from prefork.children.actors.calls import ActorHandle, Call, Mailbox, What
+from prefork.children.actors.calls import Call, Mailbox, What
+from prefork.children.actors.crew import ActorHandle
 from prefork.children.actors.declared import Spec
 from prefork.children.home import Home
 from prefork.core.backoff import Backoff
@@ -77,6 +78,7 @@ class Client:
         self.started: asyncio.Future[None] = link.home.loop.create_future()
         self.ended: asyncio.Future[None] = link.home.loop.create_future()
         self.closing = False
+        self.failure = ""  # why it cannot start
         self.order = order
         self._name = spec.name
         self.link = link
@@ -97,15 +99,16 @@ class Client:
     def end(self, process: int, grace: float, began: float) -> None:
         self.link.send(EndActor(self.number, process, grace, began))
 
-    async def close(self) -> None:
-        """Accept no more calls, and let its processes end, if they are ours alone."""
+    async def close(self, wait: bool = True) -> None:
+        """Accept no more calls, and let its processes end, if they are ours alone. `wait` until they have."""
         if not self.closing:
             self.closing = True
             await self.calls.close()
             self.link.send(LeaveActor(self.number))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await asyncio.shield(self.ended)
+        if wait:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await asyncio.shield(self.ended)
         self.link.forget(self)
 
     def abandon(self) -> None:
@@ -131,7 +134,8 @@ class Client:
             self.ended.set_result(None)
 
     def failed(self, reason: str) -> None:
-        """It has never started. Whoever asks for it anew begins anew."""
+        """It cannot start, or not again. Whoever asks for it anew begins anew."""
+        self.failure = reason
         error = ActorNotStarted(self._name, reason)
         for call in list(self.calls.jobs.values()):
             self.calls.raised(call, error, 0.0)
@@ -225,7 +229,8 @@ class ActorLink:
             self.send(client.order.message, client.order.descriptors)
 
     async def _close(self) -> None:
-        await asyncio.gather(*(client.close() for client in list(self._clients.values())))
+        wait = not self.served  # a worker need not stay for what its master minds
+        await asyncio.gather(*(client.close(wait) for client in list(self._clients.values())))
         _links.pop(self.home, None)
 
 

@@ -143,16 +143,22 @@ class Actor:
     def _client(self) -> Client:
         """That of the running loop. Raises RuntimeError, ChildError."""
         if self._own is not None:
-            if self._own.closing:
-                raise ChildError(f"{self!r} is closed")
-            return self._own
+            return self._open(self._own)
         if declared.forbidden():
             raise ChildError(f"{self!r}: {declared.forbidden()}")
         assert self._index is not None
         link = link_of(home())
         client = link.declared.get(self._index)
-        if client is None or client.closing:
+        if client is None or (client.closing and not link.served):
             client = link.declared[self._index] = link.connect(self._spec, self._index)
+        return self._open(client)
+
+    def _open(self, client: Client) -> Client:
+        """Raises ChildError for one that is not."""
+        if client.failure:
+            raise ActorNotStarted(self._spec.name, client.failure)
+        if client.closing:
+            raise ChildError(f"{self!r} is closed")
         return client
 
 

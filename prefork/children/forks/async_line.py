@@ -2,6 +2,7 @@
 
 import asyncio
 import select
+import socket
 from collections import deque
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ class AsyncLine:
         self._listening = False
         self._at_once = 0
         self._asked = False  # something was sent since the last message: its answer cannot be there yet
+        self._hung_up = False  # we send no more
         self._ended = False  # nothing more comes than what is there
         self._closed = False
 
@@ -82,7 +84,7 @@ class AsyncLine:
         self._sending = False
 
     def _offer(self, packet: Packet) -> bool:
-        if self._closed or self._ended:
+        if self._closed or self._ended or self._hung_up:
             raise BrokenPipeError
         return self.line.offer(packet)
 
@@ -214,6 +216,12 @@ class AsyncLine:
         await asyncio.sleep(0)
 
     # -- the end
+
+    def hang_up(self) -> None:
+        """Send no more; who waits to is told. What was sent before can still be received, on both sides."""
+        self._hung_up = True
+        self.line.hang_up(socket.SHUT_WR)
+        self._wake_sender()
 
     def end(self) -> None:
         """The process on the other side is gone: nothing more comes than what is there."""

@@ -142,7 +142,7 @@ class ForkedProcess:
     def disconnect(self) -> None:
         """We send no more."""
         self._left = True
-        self.line.line.hang_up(socket.SHUT_WR)
+        self.line.hang_up()
 
     def ends(self) -> bool:
         """Note that we end it. False when it is gone already."""

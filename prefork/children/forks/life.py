@@ -44,11 +44,12 @@ def live(channel: socket.socket, prepare: Callable[[], None]) -> int:
     _tell(line, packets.READY, os.getpid())
     try:
         call_target(function, args)
-    except ParentGone:
-        _log.debug("%s: the parent has disconnected", name)
     except SystemExit as error:
         return _status(error)
     except BaseException as error:
+        if _of_parent(error):
+            _log.debug("%s: the parent has disconnected", name)
+            return 0
         line.fail(failures.take(error))
         _log.error("%s has raised:\n%s", name, app_traceback(error).rstrip())
         return 1
@@ -73,6 +74,13 @@ def _tell(line: Line, kind: int, value: Any) -> None:
         pass  # the parent has gone: the target will see that, or we end now
     finally:
         packet.close()
+
+
+def _of_parent(error: BaseException) -> bool:
+    """Whether it tells that the parent has gone, and nothing else; several tasks of a TaskGroup may do so."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(ParentGone)[1] is None
+    return isinstance(error, ParentGone)
 
 
 def _status(error: SystemExit) -> int:

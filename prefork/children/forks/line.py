@@ -26,7 +26,7 @@ FAILURE_BYTES: Final = 48 * 1024  # of an exception on its way; what is longer l
 
 _NOW: Final = int(socket.MSG_DONTWAIT)
 _RELEASED: Final = struct.Struct("<BQ")  # kind, bytes
-_TAKEN, _FAILED = 1, 2  # kinds of what goes through the second pair
+_TAKEN, _FAILED, _LEFT = 1, 2, 3  # kinds of what goes through the second pair
 _PLAIN: Final = bytes((packets.MESSAGE, 0, 0, 0))  # how a message begins that is in the packet as a whole
 _CLOSED: Final = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
 
@@ -41,7 +41,7 @@ class Line:
         self.codec: Codec = codec
         self.failure: Failure | None = None  # what the other side has raised
         self._most = most
-        self._rooms: list[memoryview] = []  # to read into: threads may read beside an event loop, each has its own
+        self._rooms: list[bytearray] = []  # to read into: threads may read beside an event loop, each has its own
         self._under_way = 0  # heavy packets that were sent and not taken
         self._bytes_under_way = 0
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
@@ -82,18 +82,18 @@ class Line:
         try:
             room = self._rooms.pop()
         except IndexError:
-            room = memoryview(bytearray(packets.PACKET_BYTES))
+            room = bytearray(packets.PACKET_BYTES)
         try:
             return self._take(room, flags)
         finally:
             self._rooms.append(room)
 
-    def _take(self, room: memoryview, flags: int) -> tuple[int, Any]:
+    def _take(self, room: bytearray, flags: int) -> tuple[int, Any]:
         while True:
             try:
                 length, ancillary, _, _ = self.end.recvmsg_into([room], packets.ROOM, packets.CLOEXEC | flags)
-                if length and room[: len(_PLAIN)] == _PLAIN:  # most of them, and quickly
-                    return packets.MESSAGE, packets.make(room[packets.HEADER.size : length], self.codec)
+                if length and room.startswith(_PLAIN):  # most of them, and quickly
+                    return packets.MESSAGE, packets.make(memoryview(room)[packets.HEADER.size : length], self.codec)
                 arrived = packets.parse(length, ancillary, room)
             except ConnectionResetError:  # told once: the other side did not read all that we sent, and is gone
                 continue
@@ -130,6 +130,8 @@ class Line:
             if said[0] == _TAKEN:
                 self._under_way -= 1
                 self._bytes_under_way -= _RELEASED.unpack(said)[1]
+            elif said[0] == _LEFT:
+                self._under_way = self._bytes_under_way = 0  # there is room, and nobody: whoever sends will see that
             else:
                 self.failure = Failure(*pickle.loads(said[1:]))
 
@@ -151,6 +153,10 @@ class Line:
         """Send and receive no more (shutdown(2)); what was sent before can still be received, on both sides."""
         with suppress(OSError):  # it is closed
             self.end.shutdown(how)
+            if how == socket.SHUT_RDWR:
+                # On both sides, who waits there until more was taken is told, too. We may still tell what was raised.
+                self.side.send(bytes([_LEFT]), _NOW)
+                self.side.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
         self.end.close()

@@ -224,19 +224,19 @@ class Arrived(NamedTuple):
             reader.close()  # what the value refers to stays mapped
 
 
-def read(end: socket.socket, room: memoryview, flags: int = _NOW) -> Arrived:
+def read(end: socket.socket, room: bytearray, flags: int = _NOW) -> Arrived:
     """Read a packet into `room` (PACKET_BYTES). Raises EOFError at the end, OSError, BlockingIOError among them, and
     ChildError when its descriptors did not arrive."""
     length, ancillary, _, _ = end.recvmsg_into([room], ROOM, CLOEXEC | flags)
     return parse(length, ancillary, room)
 
 
-def parse(length: int, ancillary: list[tuple[int, int, bytes]], room: memoryview) -> Arrived:
+def parse(length: int, ancillary: list[tuple[int, int, bytes]], room: bytearray) -> Arrived:
     """A packet of which recvmsg(2) has put `length` bytes into `room`. Raises as `read`."""
     if not length:
         raise EOFError
     kind, packet_flags, lent, attached, parts, weight = HEADER.unpack_from(room)
-    stream = room[HEADER.size : length]
+    stream = memoryview(room)[HEADER.size : length]
     found: list[int] = []
     for level, what, data in ancillary:
         if level == _LEVEL and what == _TYPE:

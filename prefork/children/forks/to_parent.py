@@ -168,7 +168,7 @@ def wants_fresh(channel: socket.socket) -> bool:
 
 def open_line(channel: socket.socket) -> tuple[str, Line]:
     """The target's name and our end of the line, by the first packet. Raises EOFError when the parent has gone."""
-    first = packets.read(channel, memoryview(bytearray(packets.PACKET_BYTES)), _ASLEEP)
+    first = packets.read(channel, bytearray(packets.PACKET_BYTES), _ASLEEP)
     came = first.value("pickle")
     if first.kind != packets.START or not isinstance(came, packets.WithFds):
         raise ChildError("a child was started in no way that is known here")

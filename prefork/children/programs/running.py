@@ -193,12 +193,14 @@ class Programs:
 
     async def start(self, make: Callable[[], T]) -> T:
         """Start one by calling `make`, which calls `run`, once there is a place for it. Raises ChildrenBusy,
-        ChildNotStarted."""
+        ChildNotStarted, and ChildError when its loop is closed meanwhile."""
         await self._home.places.take()
         try:
             # A start holds the loop up for half a millisecond. One a turn of it: what else there is comes between.
             await self._turn.acquire()
             self._home.loop.call_soon(self._turn.release)
+            if self._home not in _programs:  # closed while it waited
+                raise ChildError(f"it was not started: {LOOP_CLOSED}")
             return make()
         except BaseException as error:
             self._home.places.free()

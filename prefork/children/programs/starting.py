@@ -66,8 +66,8 @@ class Streams:
 def start(
     argv: Sequence[Argument], surroundings: Surroundings, streams: Streams
 ) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a program as the leader of a process group that does not outlive us. Returns it with its place in the guard's
-    table. Raises ChildNotStarted.
+    """Start a program as the leader of a process group that does not outlive us. Returns it, and its place in the
+    guard's table. Raises ChildNotStarted.
 
     It is vfork(2) in the event loop's thread, some tenths of a millisecond however large we are; with a `user` it is
     fork(2).
