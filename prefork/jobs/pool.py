@@ -50,6 +50,7 @@ class Pool:
     what, one = "jobs", "job"  # in messages
     queue_setting = "offload_queue"
     closing = "the server stops"
+    log = _log
 
     def __init__(self, settings: Settings, make_backend: Callable[["Pool"], Backend]) -> None:
         self.settings = settings
@@ -168,11 +169,11 @@ class Pool:
             return
         job.deaths += 1
         if job.terms.idempotent and not job.sent and may_retry(job.terms.retries, job.deaths):
-            _log.warning("%s %d (%s) is tried again: %s", self.one, job.number, job.name, error.reason)
+            self.log.warning("%s %d (%s) is tried again: %s", self.one, job.number, job.name, error.reason)
             self._wait_again(job, Event.RETRIED)
             self.backend.wake()
             return
-        _log.error(
+        self.log.error(
             "%s %d (%s) crashed: %s%s",
             self.one,
             job.number,
@@ -198,7 +199,7 @@ class Pool:
         self._refused += 1
         now = self.loop.time()
         if now >= self._refused_said_at + QUIET_SECONDS:
-            _log.warning("%s is refused: %s; %d refused since the last such line", name, reason, self._refused)
+            self.log.warning("%s is refused: %s; %d refused since the last such line", name, reason, self._refused)
             self._refused, self._refused_said_at = 0, now
         raise QueueFull(f"{name} is refused: {reason}", retry_after(wait))
 
@@ -249,7 +250,7 @@ class Pool:
             ran = job.state is State.RUNNING
             what = "did not end" if ran else "could not begin"
             reason = f"{job.name} {what} within {job.terms.timeout:g} s"
-            _log.warning("%s %d timed out: %s", self.one, job.number, reason, extra={"job": job.number})
+            self.log.warning("%s %d timed out: %s", self.one, job.number, reason, extra={"job": job.number})
             if ran:
                 self.queue.ran(job.terms.timeout)
             self._stop(job, Event.EXPIRED, Timeout(reason))

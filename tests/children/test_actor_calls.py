@@ -118,11 +118,12 @@ def test_a_call_goes_out_at_once_and_its_answer_comes_back(site: Site) -> None:
     assert call.outcome.result() == "y"
 
 
-def test_one_call_too_many_for_the_mailbox_is_refused(site: Site) -> None:
+def test_one_call_too_many_for_the_mailbox_is_refused(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     running = site.call()
     waiting = [site.call() for _ in range(MAILBOX)]
     with pytest.raises(QueueFull, match=r"3 calls wait already \(mailbox = 3\)"):
         site.call()
+    assert [record.name for record in caplog.records] == ["prefork.actors"]
     assert site.processes[0].given() == [running.number]
     site.returns(site.processes[0], running.number)
     assert site.processes[0].given() == [waiting[0].number]

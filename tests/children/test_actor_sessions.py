@@ -234,6 +234,11 @@ def test_what_comes_before_an_error_is_not_lost(near: Near) -> None:
     assert page.failure.words == "LookupError: no more"
 
 
+def test_a_stream_of_what_is_no_generator_says_so(near: Near) -> None:
+    with pytest.raises(TypeError, match=r"Model\.add returned int; a stream needs a generator"):
+        raise near.ask((OPEN, "add"), 1).error
+
+
 def test_a_stream_that_is_closed_early_ends_and_a_late_close_does_no_harm(near: Near, model: Model) -> None:
     near.page((OPEN, "count"), 1000)
     assert near.ask((CLOSE, 1)).kind == wire.RESULT

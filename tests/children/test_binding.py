@@ -18,7 +18,7 @@ def test_requests_are_tracked_from_the_first_one_if_the_app_has_children(
     app = ModuleType("app")
     if used:
         app.__dict__["programs"] = prefork.children
-    owners = [name for name, module in sys.modules.items() if prefork.children in _modules(module)]
+    owners = [name for name, module in list(sys.modules.items()) if prefork.children in _modules(module)]
     with monkeypatch.context() as patch:
         for name in owners:  # these tests have it
             if name != "prefork":
@@ -30,4 +30,4 @@ def test_requests_are_tracked_from_the_first_one_if_the_app_has_children(
 
 
 def _modules(module: ModuleType) -> list[ModuleType]:
-    return [value for value in vars(module).values() if isinstance(value, ModuleType)]
+    return [value for value in list(vars(module).values()) if isinstance(value, ModuleType)]

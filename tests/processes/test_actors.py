@@ -63,11 +63,13 @@ class Shop:
         return pid
 
     def rest(self) -> Mapping[tuple[str, ...], int]:
-        """What there is of processes and their descriptors, by title without its generation, once all have served."""
+        """What there is of processes and their descriptors, by title without its generation, once each worker has
+        called each actor: before, a channel may still be on its way."""
         self.tree.close_clients()
-        served: set[str] = set()
-        while len(served) < self.workers:
-            served.add(self.tree.get("/who").text)  # on connections that are closed by then
+        served: set[tuple[str, int]] = set()
+        while len(served) < self.workers * len(NAMES):
+            for actor in NAMES:
+                served.add((actor, self.call("pid", actor=actor)["worker"]))  # on connections that are closed by then
         found = [process for process in family(self.tree.master) if process.state != "Z"]
         return Counter((re.sub(r" g\d+$", "", process.title), *descriptors(process.pid)) for process in found)
 

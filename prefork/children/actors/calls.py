@@ -47,6 +47,7 @@ class Mailbox(Pool):
     what, one = "calls", "call"
     queue_setting = "mailbox"
     closing = "the actor is closed"
+    log = _log
     backend: "ActorBackend"
 
     def __init__(self, settings: Settings, terms: Terms, count: int, minder: Minder) -> None:

@@ -6,7 +6,7 @@ import pickle
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -180,7 +180,10 @@ class Session(Runner):
     # -- streams
 
     def _open(self, number: int, method: Any, *args: Any, **kwargs: Any) -> Page:
-        items = iter(method(*args, **kwargs))
+        found = method(*args, **kwargs)
+        if not isinstance(found, Iterable):
+            raise TypeError(f"{method.__qualname__} returned {type(found).__qualname__}; a stream needs a generator")
+        items = iter(found)
         self._streams[number] = Stream(items, copy_context(), f"{method.__module__}.{method.__qualname__}")
         return self._more(number)
 
