@@ -273,6 +273,19 @@ def test_what_is_killed_costs_its_own_calls_only_and_leaves_nothing(shop: Shop, 
     shop.check_rest(before)
 
 
+def test_a_worker_does_not_stay_for_the_end_of_its_actors(shop: Shop, gate: Gate) -> None:
+    shop.start()
+    shop.tree.write("actor-lingers", "")
+    shop.tree.send_signal(signal.SIGTERM)
+    visitor = gate.wait_entered()  # its own, of which the master lets go once the worker has
+    shop.tree.log.wait("worker 0 .* has drained")
+    visitor.release()
+    for _ in range(2):
+        gate.wait_entered().release()
+    assert shop.tree.wait_exit() == 0
+    assert not shop.tree.log.find("did not end within")
+
+
 def test_without_mold_and_process_calls_fail_at_once_and_say_why(shop: Shop, gate: Gate) -> None:
     shop.start()
     (mold,) = shop.tree.processes("mold")

@@ -1,7 +1,7 @@
 """An app with actors. `/call/NAME` calls a method of the one that all workers share, and tells what came of it as JSON.
 
 `?args=[…]` are its arguments; `?actor=hasty` asks one with a short deadline, `?actor=own` the worker's own. A file in
-the working folder tells the class how to start: `actor-fails`, `actor-waits`.
+the working folder tells the class how to start: `actor-fails`, `actor-waits`; or to end: `actor-lingers`.
 """
 
 import asyncio
@@ -95,6 +95,8 @@ class Model:
             log.warning("a stream of %d ended", os.getpid())
 
     def close(self) -> None:
+        if os.path.exists("actor-lingers"):
+            wait_at_gate()
         log.warning("close() of the model in %d", os.getpid())
 
 
