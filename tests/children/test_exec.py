@@ -155,8 +155,9 @@ def test_what_is_in_the_way_is_named(run: Run[Any], tmp_path: Path) -> None:
         (("true",), {"limits": children.Limits(files=2**40)}, f"true: the limit files={2**40} cannot be set"),
     ]
     for argv, options, words in cases:
-        with pytest.raises(ChildNotStarted, match=words):
+        with pytest.raises(ChildNotStarted, match=words) as raised:
             run(children.exec_file(*argv, **options))
+        assert raised.value.__suppress_context__ or raised.value.__context__ is None, "one traceback says it all"
 
 
 def test_what_needs_root_is_named_without_it() -> None:

@@ -77,7 +77,8 @@ def start(
     command: Sequence[Argument] = argv
     place: int | None = None
     if surroundings.gated:
-        _check(argv, surroundings)  # the shell could only end with 127
+        if missing := _missing(argv, surroundings):  # the shell could only end with 127
+            raise ChildNotStarted(missing)
         command = [*GATE, *argv]
     try:
         place = guard.announce(streams.pipe)
@@ -96,8 +97,8 @@ def start(
             guard.forget(place)
         if not isinstance(error, OSError):
             raise
-        _check(argv, surroundings)
-        raise ChildNotStarted(f"{_name(argv)}: {_why(error, surroundings)}") from None
+        reason = _missing(argv, surroundings) or f"{_name(argv)}: {_why(error, surroundings)}"
+        raise ChildNotStarted(reason) from None
     try:
         guard.watch(place, started.pid)
         if streams.gate is not None:
@@ -146,25 +147,25 @@ def _prepare(pid: int, surroundings: Surroundings) -> None:
         surroundings.limits.put_on(pid)
 
 
-def _check(argv: Sequence[Argument], surroundings: Surroundings) -> None:
-    """Raise ChildNotStarted when the folder or the program is not there, or not ours to use."""
+def _missing(argv: Sequence[Argument], surroundings: Surroundings) -> str | None:
+    """Why the folder or the program is not there, or not ours to use; None when both are."""
     folder = surroundings.cwd
     if folder is not None and not os.path.isdir(folder):
         missing = "is not a folder" if os.path.exists(folder) else "does not exist"
-        raise ChildNotStarted(f"{_name(argv)}: its folder {os.fspath(folder)!r} {missing}")
+        return f"{_name(argv)}: its folder {os.fspath(folder)!r} {missing}"
     if folder is not None and not os.access(folder, os.X_OK):
-        raise ChildNotStarted(f"{_name(argv)}: its folder {os.fspath(folder)!r} is not ours to enter (mode x)")
+        return f"{_name(argv)}: its folder {os.fspath(folder)!r} is not ours to enter (mode x)"
     program = os.fsdecode(argv[0])
     if os.sep not in program:
         path = os.pathsep.join(os.get_exec_path(surroundings.env))
-        if shutil.which(program, path=path) is None:
-            raise ChildNotStarted(f"there is no program {program!r} in PATH ({path})")
-        return
+        found = shutil.which(program, path=path)
+        return None if found else f"there is no program {program!r} in PATH ({path})"
     program = os.path.join(os.fspath(folder or ""), program)
     if not os.path.exists(program):
-        raise ChildNotStarted(f"there is no program {program!r}")
+        return f"there is no program {program!r}"
     if os.path.isdir(program) or not os.access(program, os.X_OK):
-        raise ChildNotStarted(f"{program!r} is not a program, or not ours to run (mode x)")
+        return f"{program!r} is not a program, or not ours to run (mode x)"
+    return None
 
 
 def _why(error: OSError, surroundings: Surroundings) -> str:
