@@ -1,18 +1,14 @@
 """Run jobs of the app `jobs` in a tree, and hold that nothing of them is left over."""
 
 import json
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from tests.processes.client import Client, Reply
-from tests.processes.patience import GUARD_SECONDS
-from tests.processes.proc import Process, children, descriptors, look
+from tests.processes.proc import Process, children, descriptors, look, wait_same
 from tests.processes.tree import CALM, Tree
-
-LOOK_SECONDS = 0.01  # between two looks at /proc, which tells no one that it has changed
 
 
 class Jobs:
@@ -43,13 +39,7 @@ class Jobs:
     def check_nothing_left(self) -> None:
         """Hold that processes and descriptors are as before. AssertionError with the difference."""
         self.tree.close_clients()
-        now: Mapping[str, Any] = {}
-        for _ in range(int(GUARD_SECONDS / LOOK_SECONDS)):
-            now = self._rest()
-            if now == self._before:
-                return
-            threading.Event().wait(LOOK_SECONDS)
-        raise AssertionError(f"left over: {now}\nbefore: {self._before}\n{self.tree.report()}")
+        wait_same(self._rest, self._before, self.tree.report)
 
     def _rest(self) -> Mapping[str, Any]:
         """What there is once the offloader has run a job with large buffers, so that both arenas exist."""

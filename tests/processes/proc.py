@@ -2,10 +2,14 @@
 
 import os
 import select
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.processes.patience import GUARD_SECONDS
+
+LOOK_SECONDS = 0.01  # between two looks at /proc, which tells no one that it has changed
 
 
 @dataclass(frozen=True)
@@ -74,3 +78,14 @@ def descriptors(pid: int) -> list[str]:
 
 def _names(pid: int, folder: str) -> list[str]:
     return os.listdir(f"/proc/{pid}/{folder}")
+
+
+def wait_same(found: Callable[[], object], wanted: object, report: Callable[[], str]) -> None:
+    """Look until it is what is wanted. AssertionError with the difference when it does not become that."""
+    now: object = None
+    for _ in range(int(GUARD_SECONDS / LOOK_SECONDS)):
+        now = found()
+        if now == wanted:
+            return
+        threading.Event().wait(LOOK_SECONDS)
+    raise AssertionError(f"now: {now}\nwanted: {wanted}\n{report()}")

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,15 +15,13 @@ from tests.processes.client import Client, Lost
 from tests.processes.gate import Gate
 from tests.processes.jobs import family, parsed
 from tests.processes.load import Load
-from tests.processes.patience import GUARD_SECONDS
-from tests.processes.proc import Death, descriptors, look
+from tests.processes.proc import Death, descriptors, look, wait_same
 from tests.processes.test_job_standalone import Program
 from tests.processes.tree import APPS, CALM, Tree
 
 pytestmark = pytest.mark.processes
 
 READY = r"actor actors\.Model \(generation %s\) process (\d+) is ready"
-LOOK_SECONDS = 0.01  # between two looks at /proc, which tells no one that it has changed
 NAMES = ("model", "own", "hasty")
 
 
@@ -75,12 +72,7 @@ class Shop:
 
     def check_rest(self, before: Mapping[tuple[str, ...], int]) -> None:
         """Hold that it is as before. AssertionError with the difference."""
-        for _ in range(int(GUARD_SECONDS / LOOK_SECONDS)):
-            now = self.rest()
-            if now == before:
-                return
-            threading.Event().wait(LOOK_SECONDS)
-        raise AssertionError(f"now {now}\nbefore {before}\n{self.tree.report()}")
+        wait_same(self.rest, before, self.tree.report)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.processes.client import Client
-from tests.processes.jobs import LOOK_SECONDS, family
+from tests.processes.jobs import family
 from tests.processes.patience import GUARD_SECONDS
-from tests.processes.proc import Death, descriptors, look
+from tests.processes.proc import Death, descriptors, look, wait_same
 from tests.processes.test_job_standalone import Program
 from tests.processes.tree import CALM, Tree
 
@@ -43,13 +42,7 @@ class Server:
     def check_nothing_left(self) -> None:
         """Hold that processes and descriptors are as before. AssertionError with the difference."""
         self.tree.close_clients()
-        now: Mapping[str, Any] = {}
-        for _ in range(int(GUARD_SECONDS / LOOK_SECONDS)):
-            now = self._rest()
-            if now == self._before:
-                return
-            threading.Event().wait(LOOK_SECONDS)
-        raise AssertionError(f"left over: {now}\nbefore: {self._before}\n{self.tree.report()}")
+        wait_same(self._rest, self._before, self.tree.report)
 
     def _rest(self) -> Mapping[str, Any]:
         found = family(self.tree.master)
@@ -107,10 +100,7 @@ def test_a_child_goes_with_its_request(server: Server) -> None:
     death.wait()
     # The handler returns.
     reply = server.tree.get("/forgotten")
-    for _ in range(int(GUARD_SECONDS / LOOK_SECONDS)):
-        if look(int(reply.text)) is None:
-            break
-        threading.Event().wait(LOOK_SECONDS)
+    wait_same(lambda: look(int(reply.text)), None, server.tree.report)
     server.check_nothing_left()
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,8 @@ from typing import Any
 import pytest
 
 from tests.processes.gate import Gate
-from tests.processes.jobs import LOOK_SECONDS, family
-from tests.processes.patience import GUARD_SECONDS
-from tests.processes.proc import Death, descriptors
+from tests.processes.jobs import family
+from tests.processes.proc import Death, descriptors, wait_same
 from tests.processes.test_job_standalone import Program
 from tests.processes.tree import CALM, Tree
 
@@ -121,11 +119,11 @@ def test_another_size_after_a_reload_is_other_memory_for_the_new_generation(tree
     tree.send_signal(signal.SIGHUP)
     tree.log.wait(r"\(generation 1, .* has drained", count=2)
     assert ask(tree, "/value") == {"value": 0, "size": 8192}
-    for _ in range(int(GUARD_SECONDS / LOOK_SECONDS)):  # until the old mold is reaped
-        if sum("memfd:prefork-counters" in name for name in descriptors(tree.master)) == 1:
-            return
-        threading.Event().wait(LOOK_SECONDS)
-    raise AssertionError("the old memory is not let go of")
+
+    def held() -> int:
+        return sum("memfd:prefork-counters" in name for name in descriptors(tree.master))
+
+    wait_same(held, 1, tree.report)  # the old memory goes with the old mold
 
 
 def test_another_size_within_a_generation_is_an_error_that_names_both(tree: Tree) -> None:
