@@ -114,7 +114,7 @@ class Crew:
             return
         if not self._active():
             self._failed(words.strip().splitlines()[-1])
-        self._loop.call_later(delay, self._again)
+        self._loop.call_later(delay, self._again, self._backoff.not_before)
 
     # -- leaving
 
@@ -161,7 +161,10 @@ class Crew:
 
     # -- ourselves
 
-    def _again(self) -> None:
+    def _again(self, due: float) -> None:
+        """The time has come that was `due`; by the loop's clock perhaps a little before, and no other timer follows."""
+        if self._backoff.not_before <= due:  # no later failure has put it off
+            self._backoff.not_before = 0.0
         self.refill()
         self._wake()
 

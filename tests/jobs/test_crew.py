@@ -159,6 +159,19 @@ def test_those_that_are_kept_at_least_are_there_again_though_not_one_has_ever_st
     assert site.orders == [1, 2]
 
 
+def test_a_timer_that_is_early_by_the_loops_clock_does_not_leave_jobs_waiting_for_ever(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call_later = site.loop.call_later
+    monkeypatch.setattr(site.loop, "call_later", lambda delay, *call: call_later(delay - 1e-9, *call))
+    site.submit()
+    site.die(site.far(1), 1 << 8)
+    site.submit()
+    assert site.orders == [1]
+    site.loop.advance(FIRST_SECONDS)
+    assert site.orders == [1, 2]
+
+
 def test_jobs_wait_for_those_that_run_when_another_cannot_start(make: Make) -> None:
     site = make(2)
     (far,) = site.booted()
