@@ -5,6 +5,7 @@ import fcntl
 import os
 import sys
 import termios
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Self, overload
@@ -20,7 +21,7 @@ SMALL_BYTES: Final = 4096  # pieces are put together up to this: a byte by itsel
 PIPE_READS: Final = WIDE_BYTES // READ_BYTES + 1  # what a pipe holds, and its end
 
 
-class Pipe:
+class Pipe(ABC):
     """Our end, watched by the event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
@@ -75,8 +76,9 @@ class Pipe:
             self.close()
         return bool(data)
 
+    @abstractmethod
     def _take(self, data: bytes) -> None:
-        raise NotImplementedError
+        """What has come."""
 
     def _watch(self, wanted: bool) -> None:
         if wanted != self._watched:
