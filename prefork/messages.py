@@ -17,21 +17,24 @@ class MoldReady:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """master → mold: fork a worker. Carries the descriptors it is to own, in the order of `WorkerStart`."""
+    """master → mold: fork a worker, which counts in that place of the ledger. Carries the descriptors it is to own, in
+    the order of `WorkerStart`."""
 
     serial: int
     slot: int
     generation: int
+    place: int
 
 
 @dataclass(frozen=True, slots=True)
 class ForkProcess:
-    """master → mold: fork a process of a role (`processes/roles.py`) for the worker in `slot`, or for all. Carries its
-    channel and its stacks file."""
+    """master → mold: fork a process of a role (`processes/roles.py`) for the worker in `slot`, or for all; it counts
+    in that place of the ledger. Carries its channel and its stacks file."""
 
     serial: int
     slot: int | None
     role: str
+    place: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-LEFT_TO_RIGHT = "errors < settings < messages < core < system < jobs < children < http < web < apps < control"
+LEFT_TO_RIGHT = "errors < settings < messages < core < system < metrics < jobs < children < http < web < apps < control"
 ORDER = [*LEFT_TO_RIGHT.split(" < "), "processes", "cli", "testing"]
 ABOVE_ALL = ("__init__", "__main__")  # the public names and the command: they may import anything
 ROOT = Path(__file__).parent.parent

@@ -88,6 +88,7 @@ class AppApplication(NativeApplication):
             context.enter(request)
         try:
             route = self._find(request)
+            exchange.route = route.path
             if exchange.has_body:
                 exchange.limit_body(self._max_body if route.max_body is None else route.max_body)
             response = await self._run(request, route)

@@ -21,6 +21,7 @@ def settings(as_json: bool, **flags: object) -> None:
 
 def _json(loaded: Loaded) -> str:
     values = {"target": loaded.target, **msgspec.structs.asdict(loaded.settings)}
+    values |= {name: setting.show(values[name]) for name, setting in SETTINGS.items() if setting.secret}
     found = {key: {"value": value, "origin": loaded.origin[key]} for key, value in values.items()}
     return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
 

@@ -294,7 +294,7 @@ class Connection(Outgoing):
     def exchange_done(self, exchange: Exchange) -> None:
         """The response is written. What of the request is still to come is drained, or the connection closed."""
         service = self.service
-        service.flight.ended(self.index)
+        service.flight.answered(self.index, exchange)
         if service.access_log is not None:
             service.log_answered(exchange)
         self._task = None
@@ -407,7 +407,8 @@ class Connection(Outgoing):
         """The exchange in progress has ended in another protocol: it has the transport from now on."""
         service, task, exchange = self.service, self._task, self._exchange
         data = self._buffer[self._at :]
-        if exchange is not None and service.access_log is not None:
+        if exchange is not None:
+            service.flight.switched(self.index, exchange)
             service.log_answered(exchange)
         self._resume_reading()
         self.phase = _CLOSED

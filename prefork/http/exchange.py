@@ -51,6 +51,7 @@ class Exchange(RequestHead):
         "finished",
         "has_body",
         "on_leave",
+        "route",
         "started_at",
         "status",
     )
@@ -63,6 +64,7 @@ class Exchange(RequestHead):
         self.has_body = False
         self.status = 0  # 0 until a response head is written
         self.finished = False
+        self.route = ""  # the template of the path that was found for it, such as /users/{id}; what is known of it
         # For an app that is to be told when the client leaves (FIN or reset). It has its grace time after either; the
         # others have none after a reset.
         self.on_leave: Callable[[], object] | None = None

@@ -38,8 +38,17 @@ class FlightRecorder(Protocol):
     def began(self, index: int, now: float, head: bytes) -> None:
         """A request has begun (`now` by the monotonic clock, seconds)."""
 
+    def answered(self, index: int, exchange: Exchange) -> None:
+        """Its response is written, or will never be."""
+
+    def switched(self, index: int, exchange: Exchange) -> None:
+        """It is answered, and another protocol goes on under its record."""
+
     def ended(self, index: int) -> None:
-        """Its response is written."""
+        """And that is over."""
+
+    def refused(self, status: int) -> None:
+        """What came was no request, and was answered so."""
 
 
 class AccessLog(Protocol):
@@ -196,7 +205,7 @@ class Service:
 
     def ended(self, connection: Connection, exchange: Exchange) -> None:
         """A request will not be heard of again."""
-        self.flight.ended(connection.index)
+        self.flight.answered(connection.index, exchange)
         if self.access_log is not None and exchange.status:
             self.log_answered(exchange)
 
@@ -206,6 +215,7 @@ class Service:
 
     def refused(self, connection: Connection, error: RequestError) -> None:
         """A request was refused before it became an exchange."""
+        self.flight.refused(error.status)
         if error.reason is SPOKE_TLS:
             self._tell_tls(f"TLS on a plain HTTP port, from {(connection.peer.client or ('a unix socket',))[0]}")
         if self.access_log is not None:

@@ -11,10 +11,11 @@ from typing import Final, NoReturn
 from prefork.core.balancing import BALANCES
 from prefork.processes.handout import HandOut
 from prefork.processes.link import WorkerLink
+from prefork.processes.places import Places
 from prefork.processes.start import MoldStart, WatcherStart
 from prefork.processes.supervisor import Supervisor
 from prefork.processes.watch import check_watch, watched_folders
-from prefork.settings import Settings
+from prefork.settings import Settings, parse_workers
 from prefork.system import cgroup, log, process
 from prefork.system.channel import Channel
 from prefork.system.listeners import Listener, open_listeners, systemd_binds
@@ -76,11 +77,20 @@ class Master:
         links: dict[int, WorkerLink] = {}
         most = _affordable_connections(settings)
         self._handout = HandOut(listeners, BALANCES[settings.balance](), links, most, settings.backlog, self._selector)
-        self._workers = cgroup.usable_cpus() if settings.workers == "auto" else settings.workers
+        self._workers = parse_workers(str(settings.workers), cgroup.usable_cpus()).low
         self._target = target
         self._most = most
+        self._places = Places(settings.metrics)
         self._supervisor = Supervisor(
-            settings, self._workers, links, self._handout, self._selector, most, self._become_mold, self._become_watcher
+            settings,
+            self._workers,
+            links,
+            self._handout,
+            self._places,
+            self._selector,
+            most,
+            self._become_mold,
+            self._become_watcher,
         )
         self._announced = False
         self._stopping = False
@@ -136,6 +146,7 @@ class Master:
             self._most,
             families,
             self._log_file,
+            self._places.descriptor,
             broken,
         )
         run_mold(start, channel, stacks)

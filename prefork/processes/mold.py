@@ -18,6 +18,7 @@ from prefork.messages import BootFailed, Fork, Forked, ForkProcess, MoldReady, N
 from prefork.processes.app import make_app
 from prefork.processes.ask_shared import asking, learn
 from prefork.processes.owned_start import OwnedStart
+from prefork.processes.places import NOWHERE, adopt
 from prefork.processes.roles import ROLES
 from prefork.processes.start import MoldStart, WorkerStart
 from prefork.processes.worker import run_worker
@@ -34,7 +35,9 @@ def run_mold(start: MoldStart, channel: Channel, stacks: int) -> NoReturn:
     process.die_with_parent(start.master)
     process.become_child()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a service manager tells the whole group; the master decides
-    process.close_descriptors_except([channel.fileno(), stacks, start.log_file.descriptor])
+    kept = [channel.fileno(), stacks, start.log_file.descriptor]
+    process.close_descriptors_except(kept if start.ledger is None else [*kept, start.ledger])
+    adopt(None, NOWHERE)
     log.identify("mold", generation=start.generation)
     process.set_title(log.title("mold", generation=start.generation))
     process.watch_stacks(stacks)
@@ -88,6 +91,8 @@ def _serve(start: MoldStart, app: Application | None, channel: Channel, stacks: 
                 log_file=start.log_file.descriptor,
                 slot=order.slot,
                 generation=start.generation,
+                ledger=start.ledger,
+                place=order.place,
             )
             prepare = partial(_import_late, start) if app is None else app.offloader
             _fork(order.serial, start, channel, stacks, partial(ROLES[order.role], its, prepare), leads=True)

@@ -12,6 +12,7 @@ from typing import NoReturn
 from prefork.messages import Fork, ForkProcess, Message
 from prefork.processes.child import fork_child
 from prefork.processes.link import WorkerLink
+from prefork.processes.places import Places
 from prefork.processes.stacks import StacksLog, StacksPipe
 from prefork.system.channel import Channel, ChannelClosed
 from prefork.system.listeners import Listener
@@ -28,6 +29,7 @@ class MoldHandle:
     pid: int
     channel: Channel
     stacks: StacksPipe
+    places: Places
     ready: bool = False
     explained: bool = False  # it has said why it cannot boot
     killed: bool = False
@@ -44,19 +46,26 @@ class MoldHandle:
         """Order a worker. False when the mold cannot take orders any more."""
         handle = link.handle
         descriptors = [*link.worker_descriptors(), *(listener.socket.fileno() for listener in listeners)]
+        place = self.places.take(handle.serial, "worker", handle.slot, handle.generation)
+        order = Fork(handle.serial, handle.slot, handle.generation, place)
         try:
-            return self.channel.send(Fork(handle.serial, handle.slot, handle.generation), descriptors)
-        except ChannelClosed:
-            return False
+            return self._send(order, descriptors)
         finally:
             link.forget_worker_ends()
 
-    def order_process(self, order: ForkProcess, descriptors: Sequence[int]) -> bool:
-        """Order a process for a worker. False when the mold cannot take orders any more."""
+    def order_process(self, serial: int, slot: int | None, role: str, descriptors: Sequence[int]) -> bool:
+        """Order a process for the worker of a slot, or for all. False when the mold cannot take orders any more."""
+        place = self.places.take(serial, role, slot, self.generation)
+        return self._send(ForkProcess(serial, slot, role, place), descriptors)
+
+    def _send(self, order: Fork | ForkProcess, descriptors: Sequence[int]) -> bool:
         try:
-            return self.channel.send(order, descriptors)
+            sent = self.channel.send(order, descriptors)
         except ChannelClosed:
-            return False
+            sent = False
+        if not sent:
+            self.places.not_forked(order.serial)
+        return sent
 
     def send_signal(self, number: signal.Signals) -> None:
         """SIGABRT (faulthandler then writes its stacks) or SIGKILL. It is not reaped yet, so the pid is its own."""
@@ -71,12 +80,14 @@ class Molds:
         self,
         selector: selectors.BaseSelector,
         stacks: StacksLog,
+        places: Places,
         become: Callable[[int, str, Channel, int], NoReturn],
         hear: Callable[[MoldHandle, Message], None],
     ) -> None:
         """`become(generation, broken, channel, stacks)` runs in the child; `hear` gets what molds report."""
         self._selector = selector
         self._stacks = stacks
+        self._places = places
         self._become = become
         self._hear = hear
         self._handles: list[MoldHandle] = []
@@ -103,14 +114,14 @@ class Molds:
     def order_actor(self, serial: int, slot: int | None, generation: int, descriptors: Sequence[int]) -> bool:
         """Order an actor's process from the mold of a generation. False when there is none to take orders."""
         mold = self.ready_for(generation)
-        return mold is not None and mold.order_process(ForkProcess(serial, slot, "actor"), descriptors)
+        return mold is not None and mold.order_process(serial, slot, "actor", descriptors)
 
     def fork(self, now: float, broken: str = "") -> None:
         """Fork the mold of the next generation; `broken` tells why it is to have an error page instead of the app.
         Raises OSError."""
         self.generation += 1
         pid, channel, pipe = fork_child(partial(self._become, self.generation, broken))
-        mold = MoldHandle(self.generation, now, pid, channel, pipe)
+        mold = MoldHandle(self.generation, now, pid, channel, pipe, self._places)
         self._handles.append(mold)
         self._selector.register(channel, selectors.EVENT_READ, partial(self.listen, mold))
         self._stacks.watch(pipe, str(mold))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from prefork.messages import EndProcess, ForkProcess, Message, ProcessForked, ProcessGone, WantProcess
+from prefork.messages import EndProcess, Message, ProcessForked, ProcessGone, WantProcess
 from prefork.processes.link import WorkerLink
 from prefork.processes.molds import MoldHandle
 from prefork.system import cgroup, process
@@ -70,7 +70,7 @@ class OwnedProcesses:
         """Order one from the mold of its worker's generation, with `descriptors`, which are closed here."""
         owner = link.handle
         self.add(serial, link.channel, wanted, owner.generation, now)
-        if mold is None or not mold.order_process(ForkProcess(serial, owner.slot, wanted.role), descriptors):
+        if mold is None or not mold.order_process(serial, owner.slot, wanted.role, descriptors):
             self.not_forked(serial, f"there is no mold of generation {owner.generation} to fork it from")
         for descriptor in descriptors:
             os.close(descriptor)

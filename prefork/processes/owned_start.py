@@ -8,6 +8,7 @@ from typing import Final
 
 from prefork.children import home
 from prefork.children.actors import declared
+from prefork.processes.places import NOWHERE, adopt
 from prefork.settings import Settings
 from prefork.system import log, process
 
@@ -26,6 +27,8 @@ class OwnedStart:
     log_file: int | None = None  # descriptor
     slot: int | None = None  # of its worker
     generation: int | None = None
+    ledger: int | None = None  # descriptor
+    place: int = NOWHERE
 
 
 def begin_owned(start: OwnedStart) -> None:
@@ -37,6 +40,7 @@ def begin_owned(start: OwnedStart) -> None:
     process.become_subreaper()  # what we leave behind is ours to end
     process.reseed()
     _let_go_of_inherited({start.channel, start.stacks, start.log_file})
+    adopt(start.ledger, start.place)
     process.watch_end(start.stacks)
     log.identify(start.role, start.slot, start.generation)
     process.set_title(log.title(start.role, start.slot, start.generation))

@@ -15,7 +15,7 @@ from prefork.processes.embedded import Embedded
 from prefork.settings import SETTINGS, Settings, load
 
 HOST: Final = "127.0.0.1"
-_GROUPS_OF_A_TREE: Final = ("processes", "development")
+_GROUPS_OF_A_TREE: Final = ("processes", "lifecycle", "operations", "system", "development")
 _NOT_OF_A_TREE: Final = ("drain_seconds", "debug")
 _OTHERS: Final = ("app_dir", "log_file", "log_level", "ready_fd")
 NOT_HERE: Final = {

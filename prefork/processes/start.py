@@ -24,6 +24,7 @@ class MoldStart:
     max_connections: int  # a worker
     families: Sequence[int]  # address family of each listener, by its index
     log_file: LogFile
+    ledger: int | None = None  # descriptor
     broken: str = ""  # why there is no app: shown in its place (--reload)
     certificates: "Certificates | None" = None  # read by the mold: its workers share the keys of session tickets
 
@@ -48,5 +49,6 @@ class WorkerStart:
         self.settings = mold.settings
         self.slot = order.slot
         self.generation = order.generation
+        self.place = order.place
         self.channel, self.queue, self.stacks, self.scoreboard = descriptors[:4]
         self.listeners = list(descriptors[4:])

@@ -21,6 +21,7 @@ from prefork.errors import BootError, UsageError
 from prefork.http.access import AccessLog
 from prefork.http.arrival import Arrivals
 from prefork.http.connection import Connection
+from prefork.http.recorder import Recorder
 from prefork.http.service import Service
 from prefork.jobs.backends import make_backend
 from prefork.jobs.client import install
@@ -40,10 +41,12 @@ from prefork.messages import (
 )
 from prefork.processes.app import make_app, show_failure
 from prefork.processes.ask_shared import asking
+from prefork.processes.places import adopt
 from prefork.processes.start import WorkerStart
 from prefork.processes.wards import Wards
+from prefork.system import channel as channels
 from prefork.system import handoff, log, process
-from prefork.system.channel import Channel, ChannelClosed, adopt
+from prefork.system.channel import Channel, ChannelClosed
 from prefork.system.handoff import Passed
 from prefork.system.lines import LineFile
 from prefork.system.scoreboard import ScoreboardWriter
@@ -63,6 +66,7 @@ def run_worker(start: WorkerStart, app: Application | None) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     process.reseed()
     process.watch_stacks(start.stacks)
+    adopt(start.mold.ledger, start.place)
     log.identify("worker", start.slot, start.generation)
     process.set_title(log.title("worker", start.slot, start.generation))
     channel = Channel.from_descriptor(start.channel)
@@ -93,8 +97,9 @@ class Worker:
         self._start = start
         self._app = app
         self._channel = channel
-        self._queue = adopt(start.queue)
-        self._board = ScoreboardWriter(start.scoreboard, start.mold.max_connections)
+        self._queue = channels.adopt(start.queue)
+        record = Recorder if settings.metrics else ScoreboardWriter
+        self._board = record(start.scoreboard, start.mold.max_connections)
         os.close(start.scoreboard)
         self._listeners = [
             socket.socket(family, socket.SOCK_STREAM, 0, fileno=descriptor)

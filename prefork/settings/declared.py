@@ -5,37 +5,15 @@ Flags, `PREFORK_*` variables, file keys, help and docs are derived from this one
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
-GROUPS = {
-    "processes": "Processes",
-    "connections": "Connections",
-    "http": "HTTP limits",
-    "websocket": "WebSocket",
-    "tls": "TLS",
-    "proxy": "Behind a proxy",
-    "app": "Application",
-    "development": "Development",
-    "offload": "Offload",
-    "children": "Children",
-    "logging": "Logging and readiness",
-}
+from prefork.settings.about import KIB, LONGEST, MIB, TIB, about
+from prefork.settings.operations import OperationSettings
 
-KIB = 1024
-MIB = 1024 * KIB
-TIB = 1024 * 1024 * MIB
-
-# Seconds, one week. Far above any sensible wait, and far below the 2^31 milliseconds that epoll_wait(2) can count.
-LONGEST = 604_800
+WORKERS = r"^(auto|[1-9][0-9]{0,3}:[1-9][0-9]{0,3})$"
 
 
-def about(group: str, text: str, unit: Literal["", "seconds", "bytes"] = "", items: str = "") -> Meta:
-    """What help and docs say of a setting. Values in `bytes` may be written with K, M, G or T; `items` is what a list
-    is a list of."""
-    return Meta(description=text, extra={"group": group, "unit": unit, "items": items})
-
-
-class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(OperationSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the operator chose. `Settings()` holds the defaults; `load()` reads the sources and checks the bounds."""
 
     bind: Annotated[
@@ -50,8 +28,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = field(default_factory=lambda: ["127.0.0.1:8000"])
 
     workers: Annotated[
-        Annotated[int, Meta(ge=1, le=1024)] | Literal["auto"],
-        about("processes", "Number of worker processes. auto: one per CPU that affinity and the cgroup's quota allow."),
+        Annotated[int, Meta(ge=1, le=1024)] | Annotated[str, Meta(pattern=WORKERS)],
+        about(
+            "processes",
+            "Number of worker processes. auto: one per CPU that affinity and the cgroup's quota allow; MIN:MAX: as "
+            "many as there is work for.",
+            forms=("auto", "MIN:MAX"),
+        ),
     ] = "auto"
     balance: Annotated[
         Literal["round-robin", "least-connections", "kernel"],

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from msgspec import Meta, Struct
 
-from prefork.settings.declared import KIB, Settings
+from prefork.settings.about import KIB
+from prefork.settings.declared import Settings
 
 Kind = Literal["switch", "integer", "size", "number", "list", "text", "choice"]
 
@@ -32,8 +33,8 @@ class Setting:
     """One setting as help, docs and the readers of its sources see it.
 
     A number lies from `low` to `high`, `low` itself excluded if `above`. `words` are the words it takes: all there is
-    to a choice, beside the numbers otherwise. `type` is the declared annotation, bounds included; `items`: what a list
-    holds.
+    to a choice, beside the numbers otherwise; of a number they may be forms, such as MIN:MAX. `type` is the declared
+    annotation, bounds included; `items`: what a list holds.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Setting:
     high: float | None
     above: bool
     words: tuple[str, ...]
+    secret: bool
 
     @property
     def flag(self) -> str:
@@ -89,7 +91,9 @@ class Setting:
         return ", or ".join([f"{noun} {self.bounds}".rstrip(), *self.words])
 
     def show(self, value: object) -> str:
-        """A value of this setting as it could be written in a flag or variable."""
+        """A value of this setting as it could be written in a flag or variable; a secret is not shown."""
+        if self.secret and value is not None:
+            return "***"
         if isinstance(value, bool):
             return str(value).lower()
         if isinstance(value, int | float):
@@ -112,7 +116,7 @@ def describe(struct: type[Struct]) -> tuple[Setting, ...]:
 def _setting(name: str, hint: object, default: object) -> Setting:
     leaves, metas = _unfold(hint)
     extra = {key: value for meta in metas for key, value in (meta.extra or {}).items()}
-    words = tuple(leaf for leaf in leaves if isinstance(leaf, str))
+    words = (*(leaf for leaf in leaves if isinstance(leaf, str)), *extra["forms"])
     kind: Kind = next((KINDS[leaf] for leaf in leaves if not isinstance(leaf, str) and leaf is not NoneType), "choice")
     return Setting(
         name=name,
@@ -127,6 +131,7 @@ def _setting(name: str, hint: object, default: object) -> Setting:
         high=next((meta.le for meta in metas if meta.le is not None), None),
         above=any(meta.gt is not None for meta in metas),
         words=words,
+        secret=extra["secret"],
     )
 
 

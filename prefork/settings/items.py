@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Literal
+from typing import Final, Literal, NamedTuple
+
+from prefork.settings.address import TcpAddress, UnixAddress, parse_bind
+
+MOST_WORKERS: Final = 1024
+ADMIN_HOST: Final = "127.0.0.1"
 
 Network = IPv4Network | IPv6Network | Literal["unix"]
 
@@ -40,3 +45,32 @@ def parse_mount(text: str) -> Mount:
     if not path.startswith("/") or "//" in path or any(char in path for char in "?#%{}"):
         raise ValueError("the path starts with a slash and is written plainly, such as /assets=dir")
     return Mount(path.rstrip("/"), folder)
+
+
+class WorkerRange(NamedTuple):
+    """How many workers there are: at least `low`, at most `high`."""
+
+    low: int
+    high: int
+
+
+def parse_workers(text: str, cpus: int = 1) -> WorkerRange:
+    """`auto`, which is as many as there are CPUs, `4`, or `2:8`. ValueError says what would be right."""
+    if text == "auto":
+        return WorkerRange(cpus, cpus)
+    low, colon, high = text.partition(":")
+    found = WorkerRange(int(low), int(high if colon else low))
+    if not 1 <= found.low <= found.high <= MOST_WORKERS:
+        raise ValueError(f"must be MIN:MAX with 1 ≤ MIN ≤ MAX ≤ {MOST_WORKERS}")
+    return found
+
+
+def parse_admin(text: str) -> TcpAddress | UnixAddress:
+    """`9100`, which is on 127.0.0.1, `HOST:PORT` or `unix:/path`. ValueError says what would be right."""
+    try:
+        address = parse_bind(f"{ADMIN_HOST}:{text}" if text.isdigit() else text)
+    except ValueError as error:
+        raise ValueError(f"must be PORT, HOST:PORT or unix:/path: {error}") from None
+    if not isinstance(address, TcpAddress | UnixAddress):
+        raise ValueError("must be PORT, HOST:PORT or unix:/path")
+    return address

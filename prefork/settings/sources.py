@@ -140,7 +140,8 @@ def _value(key: str, raw: object, source: Source) -> object:
             return from_text(SETTINGS[key], raw)
         return from_file(SETTINGS[key], list(raw) if isinstance(raw, tuple) else raw)
     except ValueError as error:
-        raise UsageError(f"{source.names[key]}: {key} = {raw!r} {error}") from None
+        shown = "***" if key in SETTINGS and SETTINGS[key].secret else repr(raw)
+        raise UsageError(f"{source.names[key]}: {key} = {shown} {error}") from None
 
 
 def _target(raw: object) -> str:
@@ -190,6 +191,10 @@ def _refuse_conflicts(settings: Settings, origin: Mapping[str, str]) -> None:
         raise UsageError(
             f"proxy_protocol ({origin['proxy_protocol']}) needs forwarded_allow: the proxies that may speak for others"
         )
+    if settings.group is not None and settings.user is None:
+        raise UsageError(f"group ({origin['group']}) needs user: the one who is to have it")
+    if settings.admin_token is not None and settings.admin is None:
+        raise UsageError(f"admin_token ({origin['admin_token']}) needs admin, the address of the admin server")
     if settings.reload and not settings.preload:
         raise UsageError(
             f"reload ({origin['reload']}) imports the app before it forks; take away --no-preload ({origin['preload']})"

@@ -10,7 +10,7 @@ import msgspec
 
 from prefork.settings.address import parse_bind
 from prefork.settings.describe import SUFFIXES, Setting
-from prefork.settings.items import parse_mount, parse_network
+from prefork.settings.items import parse_admin, parse_mount, parse_network, parse_workers
 
 # What reads the items of a list: ValueError says what would be right. Lists of plain texts have none.
 ITEMS: dict[str, Callable[[str], object]] = {
@@ -18,6 +18,8 @@ ITEMS: dict[str, Callable[[str], object]] = {
     "networks": parse_network,
     "mounts": parse_mount,
 }
+# What reads a text that is more than that, by the setting's name. ValueError as above.
+TEXTS: dict[str, Callable[[str], object]] = {"admin": parse_admin, "workers": parse_workers}
 SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 SIZE = re.compile(r"([0-9]{1,20})([KMGT]?)", re.IGNORECASE)
@@ -40,6 +42,8 @@ def from_file(setting: Setting, value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"must be {setting.expected}")
     if isinstance(value, str):
+        if setting.name in TEXTS:
+            TEXTS[setting.name](value)
         return printable(value)
     if isinstance(value, list):
         _refuse_bad_items(value, ITEMS.get(setting.items))

@@ -138,7 +138,18 @@ class ScoreboardWriter:
         """A request has begun; `head` starts with its request line and is cut to what fits."""
         _RECORD.pack_into(self._memory, record * 8, now, head)
 
-    def ended(self, record: int) -> None:
-        """Its response is written."""
+    def answered(self, record: int, exchange: object) -> None:
+        """Its response is written, or will never be."""
         self._floats[record] = 0.0
         self._requests += 1
+
+    def switched(self, record: int, exchange: object) -> None:
+        """It is answered, and another protocol goes on under its record."""
+        self._requests += 1
+
+    def ended(self, record: int) -> None:
+        """And that is over."""
+        self._floats[record] = 0.0
+
+    def refused(self, status: int) -> None:
+        """What came was no request, and was answered so."""

@@ -89,7 +89,7 @@ class App:
                 self._offloaded.append(handler)
             else:
                 run = endpoint(handler, "request")
-            self._router.add(path, methods, Route(run, handler, max_body))
+            self._router.add(path, methods, Route(run, handler, max_body, path))
             return handler
 
         return add
@@ -122,7 +122,7 @@ class App:
 
         def add(handler: H) -> H:
             import_module("prefork.http.websocket_handshake")  # now, so that all workers share it
-            self._sockets.add(path, ("GET",), Route(websocket_endpoint(handler), handler))
+            self._sockets.add(path, ("GET",), Route(websocket_endpoint(handler), handler, path=path))
             return handler
 
         return add
@@ -354,8 +354,8 @@ class App:
 
     def _entered(self, route: Route, prefix: tuple[str, ...]) -> Route:
         """A route of this app, as the app it is mounted in has it."""
-        enter = partial(self._enter, route, "".join("/" + segment for segment in prefix))
-        return Route(enter, route.handler, route.max_body)
+        mounted_at = "".join("/" + segment for segment in prefix)
+        return Route(partial(self._enter, route, mounted_at), route.handler, route.max_body, mounted_at + route.path)
 
     async def _enter(self, route: Route, prefix: str, request: Request) -> Response | str:
         """Run a route of this app, which is mounted at `prefix` of the request's app."""

@@ -41,6 +41,7 @@ class AsgiExchange:
         self.target = _target(scope, self.root)
         self.started = self.finished = self.aborted = self.client_left = False
         self.status = 0
+        self.route = ""
         self.on_leave: Callable[[], None] | None = None
         self._http1 = str(scope.get("http_version", "1.1")).startswith("1")
         self._declared = _declared_length(self.fields)

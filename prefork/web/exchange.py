@@ -31,6 +31,9 @@ class Socket(Protocol):
 class Exchange(Protocol):
     """One request and its response."""
 
+    route: str
+    """The template of the path that was found for it."""
+
     @property
     def method(self) -> str: ...
     @property

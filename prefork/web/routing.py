@@ -11,11 +11,13 @@ Endpoint = Callable[..., Coroutine[Any, Any, Any]]
 
 
 class Route(NamedTuple):
-    """Where a request goes. `max_body` in bytes; None: what the settings say."""
+    """Where a request goes. `max_body` in bytes; None: what the settings say. `path` is its template, for metrics; none
+    for what is no route of the app's."""
 
     endpoint: Endpoint
     handler: Callable[..., Any]  # as the app wrote it, for messages
     max_body: int | None = None
+    path: str = ""
 
 
 class Pattern(NamedTuple):

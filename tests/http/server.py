@@ -25,7 +25,8 @@ class Flight:
     def __init__(self) -> None:
         self.open: set[int] = set()
         self.in_flight: dict[int, bytes] = {}
-        self.answered = 0
+        self.requests: list[tuple[str, int]] = []  # method and status of what was answered
+        self.refusals: list[int] = []
         self._next = 0
 
     def opened(self) -> int:
@@ -41,9 +42,18 @@ class Flight:
         assert index not in self.in_flight, "one at a time"
         self.in_flight[index] = head.partition(b" HTTP/")[0]
 
+    def answered(self, index: int, exchange: Exchange) -> None:
+        del self.in_flight[index]
+        self.requests.append((exchange.method, exchange.status))
+
+    def switched(self, index: int, exchange: Exchange) -> None:
+        self.requests.append((exchange.method, exchange.status))
+
     def ended(self, index: int) -> None:
         del self.in_flight[index]
-        self.answered += 1
+
+    def refused(self, status: int) -> None:
+        self.refusals.append(status)
 
 
 class Server:

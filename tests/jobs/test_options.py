@@ -7,7 +7,7 @@ import pytest
 
 from prefork.jobs.options import Offload, Terms
 from prefork.settings import SETTINGS, Settings
-from prefork.settings.declared import LONGEST, TIB
+from prefork.settings.about import LONGEST, TIB
 
 SETTINGS_OF: dict[str, tuple[str, Any]] = {
     "timeout": ("offload_timeout_seconds", 7.0),

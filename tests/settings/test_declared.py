@@ -76,7 +76,7 @@ def test_settings_are_frozen_and_know_no_other_keys() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("workers", "a whole number ≥ 1 and ≤ 1024, or auto"),
+        ("workers", "a whole number ≥ 1 and ≤ 1024, or auto, or MIN:MAX"),
         ("boot_seconds", "a number of seconds > 0 and ≤ 604800"),
         ("max_header_bytes", "a size such as 512, 8K or 16M, ≥ 256 and ≤ 1M"),
         ("log_format", "one of text, json"),

@@ -196,3 +196,9 @@ def test_a_project_table_that_is_no_table_is_an_error(tmp_path: Path) -> None:
 def test_a_project_file_of_others_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool.ruff]\nline-length = 120")
     assert load({}, {}, tmp_path).settings == Settings()
+
+
+def test_a_secret_is_not_repeated_in_an_error() -> None:
+    with pytest.raises(UsageError, match=r"admin_token = \*\*\* must be") as error:
+        load({}, {"PREFORK_ADMIN_TOKEN": "hunter2", "PREFORK_ADMIN": "9100"}, None)
+    assert "hunter2" not in str(error.value)

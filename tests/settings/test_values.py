@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefork.settings import SETTINGS
+from prefork.settings import SETTINGS, TcpAddress, UnixAddress, parse_admin
 from prefork.settings.values import from_file, from_text
 
 
@@ -118,3 +118,34 @@ def test_each_item_of_a_list_is_read(name: str, text: str, why: str) -> None:
 @pytest.mark.parametrize("text", ["10.0.0.0/8", "::1", "unix", "192.0.2.7", "10.0.0.0/8,fd00::/8,unix"])
 def test_networks_are_taken(text: str) -> None:
     assert from_text(SETTINGS["forwarded_allow"], text) == text.split(",")
+
+
+@pytest.mark.parametrize("text", ["2:8", "1:1", "1:1024"])
+def test_workers_may_be_a_range(text: str) -> None:
+    assert from_text(SETTINGS["workers"], text) == text
+
+
+@pytest.mark.parametrize("text", ["8:2", "0:2", "1:1025", ":2", "2:", "1:2:3", "many"])
+def test_a_range_of_workers_has_two_ends_in_order(text: str) -> None:
+    with pytest.raises(ValueError, match="MIN:MAX"):
+        from_text(SETTINGS["workers"], text)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("9100", TcpAddress("127.0.0.1", 9100)),
+        ("0.0.0.0:9100", TcpAddress("0.0.0.0", 9100)),
+        ("[::1]:0", TcpAddress("::1", 0)),
+        ("unix:/run/admin.sock", UnixAddress("/run/admin.sock")),
+    ],
+)
+def test_the_admin_server_is_on_this_machine_unless_told(text: str, address: object) -> None:
+    assert from_text(SETTINGS["admin"], text) == text
+    assert parse_admin(text) == address
+
+
+@pytest.mark.parametrize("text", ["localhost", "fd://3", "99999", "http://a:1"])
+def test_the_admin_server_needs_an_address(text: str) -> None:
+    with pytest.raises(ValueError, match="PORT, HOST:PORT or unix"):
+        from_text(SETTINGS["admin"], text)

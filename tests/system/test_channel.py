@@ -48,8 +48,8 @@ from prefork.system.channel import DESCRIPTORS, Channel, ChannelClosed
 
 EVERY_MESSAGE: list[Message] = [
     MoldReady(),
-    Fork(1, 2, 3),
-    ForkProcess(2, 1, "offloader"),
+    Fork(1, 2, 3, 4),
+    ForkProcess(2, 1, "offloader", 5),
     Forked(1, 4242),
     NotForked(1, "resource temporarily unavailable"),
     BootFailed("Traceback\n  …\nValueError: “no”", usage=True),
@@ -102,7 +102,7 @@ def test_an_empty_channel_has_nothing_and_does_not_wait(ends: tuple[Channel, Cha
 
 def test_the_receiver_owns_duplicates_of_the_descriptors(ends: tuple[Channel, Channel]) -> None:
     read, write = os.pipe()
-    ends[0].send(Fork(1, 0, 1), [read, write])
+    ends[0].send(Fork(1, 0, 1, 0), [read, write])
     os.close(read)
     os.close(write)
     received = ends[1].receive()
@@ -116,7 +116,7 @@ def test_the_receiver_owns_duplicates_of_the_descriptors(ends: tuple[Channel, Ch
 
 
 def test_as_many_descriptors_as_promised_travel_in_one_message(ends: tuple[Channel, Channel]) -> None:
-    assert ends[0].send(Fork(1, 0, 1), [0] * DESCRIPTORS)
+    assert ends[0].send(Fork(1, 0, 1, 0), [0] * DESCRIPTORS)
     received = ends[1].receive()
     assert received is not None
     assert len(received[1]) == DESCRIPTORS

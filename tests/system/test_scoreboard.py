@@ -35,7 +35,7 @@ def test_heartbeat_and_counters_are_read_as_written(board: tuple[Scoreboard, Sco
     writer.count_lost()
     index = writer.opened()
     writer.began(index, 13.0, head("/"))
-    writer.ended(index)
+    writer.answered(index, None)
     writer.closed(index)
     writer.beat(12.5)  # requests are published with the heartbeat
     assert (reader.last_beat, reader.accepted, reader.closed, reader.requests) == (12.5, 1, 2, 1)
@@ -47,7 +47,7 @@ def test_a_request_is_in_flight_from_its_beginning_to_its_end(board: tuple[Score
     assert reader.in_flight(10.0) == []
     writer.began(index, 10.0, head("/a?b=c", "POST"))
     assert reader.in_flight(12.0) == [InFlight("POST /a?b=c", 2.0)]
-    writer.ended(index)
+    writer.answered(index, None)
     assert reader.in_flight(12.0) == []
 
 

@@ -41,6 +41,7 @@ class FakeExchange:
         self.limit: int | None = None
         self.started = self.finished = self.aborted = False
         self.status = 0
+        self.route = ""
         self.sent: tuple[tuple[bytes, bytes], ...] = ()
         self.length: int | None = None
         self.pieces: list[bytes] = []
