@@ -128,6 +128,7 @@ class Worker:
         self._tick_seconds = min(self._start.settings.stall_seconds / 4, self._service.sweep_seconds)
         self._board.on_room = self._report_room
         self._loop.add_signal_handler(signal.SIGTERM, self._ask_to_leave)
+        self._beat_at, self._beat_cpu = time.monotonic(), time.process_time()  # as of the last beat
         self._tick()
         self._loop.add_reader(self._queue, self._take_connections)
         for index in range(len(self._listeners)):
@@ -171,12 +172,20 @@ class Worker:
 
     def _tick(self) -> None:
         self._loop.call_later(self._tick_seconds, self._tick)  # first: a fault below must not stop the heart
-        self._board.beat(time.monotonic())
+        self._beat()
         self._service.sweep()
         if self._arrivals is not None:
             self._arrivals.tick(time.monotonic())
         if self._lines is not None:
             self._lines.flush()
+
+    def _beat(self) -> None:
+        """Tell that the loop turns, how late it came round, and how much of the time it was at work."""
+        now, cpu = time.monotonic(), time.process_time()
+        past = now - self._beat_at
+        busy = min(1.0, (cpu - self._beat_cpu) / past) if past > 0 else 0.0
+        self._board.beat(now, max(0.0, past - self._tick_seconds), busy)
+        self._beat_at, self._beat_cpu = now, cpu
 
     # -- connections
 

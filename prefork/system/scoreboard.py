@@ -18,7 +18,7 @@ _RECORD = struct.Struct(f"d{RECORD_BYTES - 8}p")
 _REQUEST_LINE_END: Final = b" HTTP/1."
 
 # Words of 8 bytes, by index.
-_BEAT, _ACCEPTED, _CLOSED, _REQUESTS = range(4)
+_BEAT, _ACCEPTED, _CLOSED, _REQUESTS, _LAG, _BUSY = range(6)
 _MASTER_WAITS = 64 // 8
 
 
@@ -71,6 +71,16 @@ class Scoreboard:
         """Requests answered, as of the last beat."""
         return self._counts[_REQUESTS]
 
+    @property
+    def lag(self) -> float:
+        """How many seconds late the event loop came round for its last beat."""
+        return self._floats[_LAG]
+
+    @property
+    def busy(self) -> float:
+        """Share of the time between its last two beats that the worker was at work, 0 to 1."""
+        return self._floats[_BUSY]
+
     def in_flight(self, now: float) -> list[InFlight]:
         """The requests that have begun and not ended, oldest first. `now` in monotonic seconds."""
         starts = self._floats[PAGE_BYTES // 8 :: RECORD_BYTES // 8].tolist()
@@ -105,9 +115,12 @@ class ScoreboardWriter:
         )  # the first is popped first
         self.on_room: Callable[[], None] | None = None  # called when a connection closed and the master waits for it
 
-    def beat(self, now: float) -> None:
-        """The event loop turns (`now` in monotonic seconds)."""
+    def beat(self, now: float, lag: float = 0.0, busy: float = 0.0) -> None:
+        """The event loop turns (`now` in monotonic seconds), `lag` seconds late, and was `busy` for that share of the
+        time since it did before."""
         self._floats[_BEAT] = now
+        self._floats[_LAG] = lag
+        self._floats[_BUSY] = busy
         self._counts[_REQUESTS] = self._requests
 
     def count_accepted(self) -> None:
