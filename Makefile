@@ -7,7 +7,7 @@ INSTALLED = $(VENV)/.installed
 DEVELOPED = $(VENV)/.developed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo example-db example-db-stop test test-fast test-processes test-all check fmt docs bench bench-respawn bench-offload bench-children clean
+.PHONY: help demo pictures example-db example-db-stop test test-fast test-processes test-all check fmt docs bench bench-respawn bench-offload bench-children clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ bench-offload: $(INSTALLED)  ## measure offload against other pools of processes
 bench-children: $(INSTALLED)  ## measure children against asyncio, multiprocessing and Node only
 	$(RUN)/python benchmarks/children.py
 	$(RUN)/python benchmarks/threads_and_processes.py
+
+pictures: $(DEVELOPED)  ## take the pictures of the dashboard and of `prefork top` (needs Chromium; four minutes)
+	$(RUN)/python docs/pictures.py
 
 clean:  ## remove virtual environments, caches and installed peers
 	rm -rf .venv .venv-* benchmarks/.peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -18,8 +18,9 @@ from benchmarks.probe import ProbeError
 from benchmarks.process import StartError, cores, free_port, pinned, prepare, running
 from benchmarks.report import machine, publish, versions
 from benchmarks.scenarios import SCENARIOS, Scenario
-from benchmarks.table import Bar, Measurement, bars_line, cpu_ratio, load_table
+from benchmarks.table import Bar, Measurement, bars_line, cpu_difference, cpu_ratio, load_table
 from benchmarks.tree import cpu_ns
+from benchmarks.verdicts import at_most, verdicts_table
 
 WARM_UP_SECONDS = 1
 ROUNDS = 5  # fewer are for trying the harness out
@@ -93,9 +94,21 @@ def compare(scenario: Scenario, servers: Sequence[str], rounds: int, seconds: in
     titles = {name: scenario.servers[name].title for name in servers}
     table = load_table(measurements, base, titles, bars, rounds, scenario.load.unit)
     parts = [f"### {scenario.title}", table]
+    extra = [
+        at_most(
+            f"µs of CPU a {scenario.load.unit} more than {titles[peer]}",
+            limit,
+            cpu_difference(measurements, base, peer),
+            ".2f",
+        )
+        for peer, limit in scenario.extra.items()
+        if base == BASE and peer in servers
+    ]
+    if extra:
+        parts.append(verdicts_table(extra))
     if invalid:
         parts.append("Invalid, and not in the medians:\n\n" + "\n".join(f"- {line}" for line in invalid))
-    return "\n\n".join(parts), list(bars.values())
+    return "\n\n".join(parts), [*bars.values(), *(verdict.bar for verdict in extra)]
 
 
 def notes(rounds: int, seconds: int, homes: Iterable[str]) -> str:

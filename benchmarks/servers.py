@@ -59,6 +59,12 @@ HELLO = {
     "node": Server("Node (cluster)", "node", "node_cluster.js {port} {workers}"),
 }
 
+# The same server without what it counts by default: the difference is what counting costs.
+COUNTING = {
+    "prefork": HELLO["prefork"],
+    "prefork-no-metrics": Server("prefork --no-metrics", "self", PREFORK + " --no-metrics", "hello:handler"),
+}
+
 
 def asgi(app: str) -> dict[str, Server]:
     """The same ASGI app behind every server that runs one."""

@@ -52,6 +52,17 @@ def cpu_ratio(measurements: Sequence[Measurement], base: str, peer: str) -> floa
     return median(ratios) if ratios else None
 
 
+def cpu_difference(measurements: Sequence[Measurement], base: str, peer: str) -> float | None:
+    """CPU per request of `base` less that of `peer`, in µs: the median over the rounds, as in `cpu_ratio`."""
+    by_round = {(m.server, m.round): m.cpu_us for m in measurements}
+    differences = [
+        used - by_round[peer, number]
+        for (server, number), used in by_round.items()
+        if server == base and (peer, number) in by_round
+    ]
+    return median(differences) if differences else None
+
+
 def load_table(
     measurements: Sequence[Measurement],
     base: str,

@@ -23,6 +23,10 @@ class BindError(PreforkError):
     exit_code = 4
 
 
+class CommandError(PreforkError):
+    """A running server does not do what a command asks for: the reason, in one line. Nothing was changed."""
+
+
 class RequestError(PreforkError):
     """The client broke HTTP or a limit. Answer with `status`, `fields` and the reason in one line, then close."""
 

@@ -259,6 +259,96 @@ class ReopenLogs:
     """master → mold or worker: log files were moved away; open them anew by name."""
 
 
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """master → worker: accept connections by yourself from now on (balance kernel). Carries the listeners."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estate:
+    """master → new master: who I am, and what my connections are, by the index of their listener. So many of my listeners
+    follow. `activated`: they came from systemd, and the settings do not count. I have so many `workers`.
+    Carries a memfd with my events."""
+
+    pid: int
+    generation: int
+    families: list[int]
+    listeners: int
+    activated: bool
+    workers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Heirlooms:
+    """master → new master: listeners of mine, each as `core/heirlooms.py` describes it. Carries their descriptors."""
+
+    listeners: list[dict[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """new master → master: I am ready to serve, and keep those of your listeners, by their numbers; idle connections of
+    yours are welcome or not. Say when."""
+
+    kept: list[int]
+    idle: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """master → new master: now. I accept no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unable:
+    """new master → master: I cannot start, and end."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bequest:
+    """master → new master: connections for your workers, each with the number of its listener. Carries their
+    descriptors."""
+
+    listeners: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class LogLevel:
+    """master → mold or worker: log from this level on, and let what you fork do so."""
+
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """master → worker: so many workers share the CPUs from now on (offload_max = auto)."""
+
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """master → admin: what the probes depend on is another than before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """master → worker: tell of your open connections; I call this question `number`."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """worker → master: what you asked for, and how many connections did not fit. Carries a memfd with the list of
+    `control/status.py: ClientStatus`, as JSON."""
+
+    number: int
+    left_out: int
+
+
 Message = (
     MoldReady
     | Fork
@@ -291,6 +381,18 @@ Message = (
     | ReloadFailed
     | ReloadMended
     | ReopenLogs
+    | LogLevel
+    | Share
+    | LookAgain
+    | Describe
+    | Described
+    | Accept
+    | Estate
+    | Heirlooms
+    | Complete
+    | TakeOver
+    | Unable
+    | Bequest
 )
 
 _TYPES: dict[str, type[Message]] = {cls.__name__: cls for cls in get_args(Message)}

@@ -15,10 +15,15 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*[a-z0-9]")
 FOREIGN = {  # of other programs
     "benchmarks.md": "--scenario --only --rounds --seconds --static-path-mount",
+    "deploy.md": "--cpus --now --read-only --stop-timeout --tmpfs",
     "dask.md": "--port --nworkers --nthreads --memory-limit",
     "frameworks.md": "--no-input",
     "from-node.md": "--name --wait-ready --listen-timeout --kill-timeout --watch --ignore-watch --max-restarts "
     "--exp-backoff-restart-delay --max-memory-restart --cron-restart --ppid",
+    "process.md": "--deploy-hook",
+    "systemd.md": "--kill-whom --now --signal",
+    "upgrade.md": "--init",
+    "tracing.md": "--rm",
     "websocket.md": "--mode --spec",
     "wsgi.md": "--worker-connections",
 }

@@ -60,9 +60,10 @@ class AsgiApplication:
                 return
             if exchange.has_body:
                 exchange.limit_body(self._max_body)
-            cycle = HttpCycle(exchange)
+            scope = self.scope(exchange)
+            cycle = HttpCycle(exchange, scope)
             try:
-                await self._app(self.scope(exchange), cycle.receive, cycle.send)
+                await self._app(scope, cycle.receive, cycle.send)
             except Exception as error:
                 if not cycle.broken_off:
                     raise

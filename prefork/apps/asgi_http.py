@@ -8,8 +8,9 @@ import os
 from collections.abc import Iterable
 from enum import Enum, auto
 from io import FileIO
-from typing import BinaryIO, Final, NoReturn
+from typing import Any, BinaryIO, Final, NoReturn
 
+from prefork.apps.routes import asgi_route
 from prefork.errors import Disconnected, RequestError, ResponseError
 from prefork.http.encoding import Fields
 from prefork.http.exchange import Exchange
@@ -49,6 +50,7 @@ class HttpCycle:
         "_exchange",
         "_fields",
         "_left",
+        "_scope",
         "_stage",
         "_status",
         "_wants_trailers",
@@ -59,8 +61,9 @@ class HttpCycle:
     _fields: Fields
     _wants_trailers: bool
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, scope: dict[str, Any]) -> None:
         self.broken_off = False
+        self._scope = scope
         self._exchange = exchange
         self._stage = _HEAD
         self._body_read = False
@@ -155,6 +158,7 @@ class HttpCycle:
         self._fields = fields if type(fields) is list else _fields(fields)
         self._wants_trailers = message.get("trailers", False)
         self._stage = _FIRST_BODY
+        self._exchange.route = asgi_route(self._scope)
 
     async def _continue(self, stage: Stage, kind: object, message: Message) -> None:
         """Everything but the start of a response and a body that comes whole."""

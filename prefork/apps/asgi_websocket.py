@@ -7,6 +7,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
 from prefork.apps.asgi_http import HttpCycle
+from prefork.apps.routes import asgi_route
 from prefork.errors import Disconnected, ResponseError, WebSocketClosed
 from prefork.http.exchange import Exchange
 from prefork.web.asgi_types import AsgiApp, Message
@@ -39,9 +40,9 @@ async def run_websocket(app: AsgiApp, scope: dict[str, Any], exchange: Exchange)
     """Serve a request that asks for a WebSocket; `scope` is that of an HTTP request. Raises what the app raises before
     it has accepted, and what is wrong with the handshake."""
     socket = exchange.websocket()
-    cycle = WebSocketCycle(exchange, socket)
+    cycle = WebSocketCycle(exchange, socket, _websocket_scope(scope, socket.subprotocols))
     try:
-        await app(_websocket_scope(scope, socket.subprotocols), cycle.receive, cycle.send)
+        await app(scope, cycle.receive, cycle.send)
         cycle.end()
     except BaseException as error:
         if not cycle.accepted:
@@ -62,11 +63,12 @@ def _websocket_scope(scope: dict[str, Any], subprotocols: list[str]) -> dict[str
 class WebSocketCycle:
     """`receive` and `send` for one WebSocket. Misuse raises ResponseError that names the rule, in the app."""
 
-    __slots__ = ("_connected", "_denial", "_exchange", "_socket", "_stage", "accepted")
+    __slots__ = ("_connected", "_denial", "_exchange", "_scope", "_socket", "_stage", "accepted")
 
-    def __init__(self, exchange: Exchange, socket: "WebSocket") -> None:
+    def __init__(self, exchange: Exchange, socket: "WebSocket", scope: dict[str, Any]) -> None:
         self.accepted = False
         self._exchange = exchange
+        self._scope = scope
         self._socket = socket
         self._stage = _ASKED
         self._connected = False
@@ -95,6 +97,7 @@ class WebSocketCycle:
             self._accept(message)
         elif stage is _ASKED and kind == CLOSE:
             self._deny()
+            self._exchange.route = asgi_route(self._scope)
             self._exchange.respond(403, ())
             self._stage = _OVER
         elif stage in (_ASKED, _DENYING) and kind.startswith(DENIAL):
@@ -121,6 +124,7 @@ class WebSocketCycle:
         fields = [(name, value) for name, value in message.get("headers", ())]
         if not all(isinstance(part, bytes) for field in fields for part in field):
             raise ResponseError(f"{ACCEPT}: names and values of headers are byte strings")
+        self._exchange.route = asgi_route(self._scope)
         self._socket.accept(message.get("subprotocol"), fields)
         self._stage = _OPEN
         self.accepted = True
@@ -134,7 +138,7 @@ class WebSocketCycle:
         """The HTTP response that a denial may be is one like any other."""
         if self._denial is None:
             self._deny()
-            self._denial = HttpCycle(self._exchange)
+            self._denial = HttpCycle(self._exchange, self._scope)
             self._stage = _DENYING
         await self._denial.send({**message, "type": message["type"].removeprefix("websocket.")})
 

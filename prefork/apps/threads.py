@@ -8,6 +8,8 @@ from threading import Lock, Thread
 from time import process_time
 from typing import Final, Protocol
 
+from prefork.children.busy import pools
+
 CROWD: Final = 8  # threads; more that compute only keep the event loop waiting
 SWITCH_SECONDS: Final = 0.001  # a thread's turn when others wait (sys.setswitchinterval); Python's own 5 ms are long
 NAP_SECONDS: Final = 0.01  # until a thread that found a crowd looks again; by then it is known who computes
@@ -117,6 +119,12 @@ class Threads:
         self._called_at = 0.0  # CPU seconds of this process
         self.watched = False  # a thread that found a crowd naps, and will look again by itself
         self.closed = False
+        pools.add(self)
+
+    @property
+    def busy(self) -> float:
+        """The share of its threads that are at work, 0 to 1."""
+        return max(0.0, min(1.0, (len(self._runners) - len(self.idle)) / self._most))
 
     @property
     def in_progress(self) -> list[Work]:

@@ -7,6 +7,7 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, TypeVar
 
+from prefork.apps.routes import wsgi_route
 from prefork.apps.wsgi_environ import Environ
 from prefork.apps.wsgi_file import FileWrapper, Region
 from prefork.apps.wsgi_head import KNOWN_STATUSES, read_fields, read_status
@@ -58,10 +59,11 @@ class Call(Outbox):
 
     def run(self) -> None:
         """Call the app, unless its client left while the call waited for a thread."""
-        environ = self._environ
-        self._environ = {}  # which refers to us
-        if not (self.over or self._exchange.finished):
-            self._context.run(self._run, environ)
+        try:
+            if not (self.over or self._exchange.finished):
+                self._context.run(self._run, self._environ)
+        finally:
+            self._environ = {}  # which refers to us
 
     def _run(self, environ: Environ) -> None:
         result: Iterable[bytes] = ()
@@ -87,6 +89,7 @@ class Call(Outbox):
         code = code or read_status(status)
         self.fields, self.declared = read_fields(headers)
         self.status = code
+        self._exchange.route = wsgi_route(self._environ)
         return self.write
 
     def write(self, data: bytes) -> None:

@@ -18,9 +18,17 @@ def track_if_used() -> None:
         value is package
         for name, module in list(sys.modules.items())
         if name != "prefork"
-        for value in list(getattr(module, "__dict__", {}).values())
+        for value in _held_by(module)
     ):
         context.track_requests()
+
+
+def _held_by(module: object) -> list[object]:
+    """What a module has, without waking one that loads itself when it is first looked at (importlib.util.LazyLoader)."""
+    try:
+        return list(object.__getattribute__(module, "__dict__").values())
+    except AttributeError:  # anything may stand among the modules
+        return []
 
 
 def request_task() -> "asyncio.Task[Any] | None":

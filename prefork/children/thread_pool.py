@@ -11,6 +11,7 @@ from math import ceil
 from threading import Lock
 from typing import Any, Final, Generic, TypeVar
 
+from prefork.children.busy import pools
 from prefork.children.places import Places
 from prefork.errors import ChildError, ChildrenBusy
 from prefork.jobs.references import name_of
@@ -43,6 +44,12 @@ class Threads:
         self._calls: set[_Call[Any]] = set()  # those with the executor
         self._none_left = asyncio.Event()
         self._closed = False
+        pools.add(self)
+
+    @property
+    def busy(self) -> float:
+        """The share of its threads that are at work, 0 to 1. What uses `executor` by itself is not seen."""
+        return min(1.0, len(self._calls) / self._most)
 
     async def run(self, function: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         """The result of the function in a thread, where context variables are as they are here. Raises what it raises,

@@ -10,8 +10,10 @@ import click
 
 from prefork import __version__
 from prefork.cli.check import check
+from prefork.cli.control import SUBCOMMANDS
 from prefork.cli.serve import serve
 from prefork.cli.show import settings
+from prefork.cli.top import top
 from prefork.errors import PreforkError
 
 __all__ = ["command", "main"]
@@ -29,7 +31,7 @@ def command(context: click.Context) -> None:
         context.exit(2)
 
 
-for _subcommand in (serve, check, settings):
+for _subcommand in (serve, check, settings, top, *SUBCOMMANDS):
     command.add_command(_subcommand)
 
 

@@ -19,12 +19,16 @@ def check(**flags: object) -> None:
     target = need_target(loaded)
     # Here, because the master that `serve` becomes never loads the app layer.
     from prefork.apps.load import load
+    from prefork.processes.surroundings import change_folder, drop, fill_environment
     from prefork.system.tracebacks import app_traceback
 
+    fill_environment(loaded.settings)
+    change_folder(loaded.settings)
     if loaded.settings.tls_cert:
         from prefork.system.tls import check as check_certificates
 
         check_certificates(loaded.settings)
+    drop(loaded.settings)  # as a server's processes do
     try:
         application = load(target, loaded.settings)
     except PreforkError:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
+from prefork.cli.control_page import control_page
+from prefork.cli.metrics_page import metrics_page
 from prefork.core import job, lifecycle
 from prefork.settings import GROUPS, SETTINGS, Setting
 
@@ -141,7 +144,13 @@ def _row(setting: Setting) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-PAGES = {"settings.md": settings_page, "lifecycle.md": worker_page, "jobs.md": job_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "lifecycle.md": worker_page,
+    "jobs.md": job_page,
+    "metrics.md": lambda: metrics_page(COMMAND),
+    "control.md": partial(control_page, COMMAND),
+}
 
 
 @click.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from prefork.cli.options import SettingsCommand, load_settings, need_target
@@ -10,8 +12,11 @@ from prefork.cli.options import SettingsCommand, load_settings, need_target
 @click.command(cls=SettingsCommand)
 def serve(**flags: object) -> int:
     """Serve TARGET, an app named as module:name or module:factory()."""
-    loaded = load_settings(flags)
-    target = need_target(loaded)
-    from prefork.processes.master import run  # here, because the other commands need no server
+    from prefork.processes.takeover import telling_failure  # here, because the other commands need no server
 
-    return run(loaded.settings, target)
+    with telling_failure(os.environ):
+        loaded = load_settings(flags)
+        target = need_target(loaded)
+        from prefork.processes.master import run
+
+        return run(loaded.settings, target)

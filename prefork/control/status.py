@@ -25,6 +25,7 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
     oldest: float  # age of the oldest of these, 0 without
     busy: float  # share of the last beats that its event loop or its threads were at work, 0 to 1
     lag: float  # how late its event loop came round last
+    lag_peak: float = 0.0  # the most of the last second, or two
     rss: int
     cpu: float  # seconds of user and system time
     retiring: str = ""  # why it is to be replaced, or drains
@@ -71,6 +72,11 @@ class CanaryStatus(Struct, frozen=True, kw_only=True):
     generation: int
     share: float
     left: float  # until the verdict
+    state: Literal["booting", "serving"] = "serving"
+    requests: int = 0  # of the new generation since it has served
+    errors: int = 0  # of these, answered with 5xx or lost
+    old_requests: int = 0  # of the old generation, in the same time
+    old_errors: int = 0
 
 
 class MoldStatus(Struct, frozen=True, kw_only=True):
@@ -164,7 +170,8 @@ class ChildStatus(Struct, frozen=True, kw_only=True):
 
 
 class EventStatus(Struct, frozen=True, kw_only=True):
-    """Something the master did or saw: a line of its log."""
+    """Something the master did or saw: a line of its log. `fields` are those of a JSON log: `event` says what happened,
+    see `control/happened.py`, and `worker` to whom."""
 
     number: int  # counts up, for who asks for what is new
     at: float
@@ -172,3 +179,19 @@ class EventStatus(Struct, frozen=True, kw_only=True):
     source: str  # logger
     text: str
     fields: dict[str, object] = field(default_factory=dict)
+
+
+class StackStatus(Struct, frozen=True, kw_only=True):
+    """The Python stacks of one process, as faulthandler writes them: the latest call of each thread first."""
+
+    slot: int | None
+    role: str
+    pid: int
+    name: str
+    text: str
+
+
+class Done(Struct, frozen=True, kw_only=True):
+    """What a command has begun, in a line."""
+
+    done: str

@@ -37,7 +37,12 @@ COMMANDS: Final[dict[str, Command]] = {
     for command in (
         Command("status", "read", "Show the server: workers, connections, jobs."),
         Command("workers", "read", "Show the workers."),
-        Command("connections", "read", "Show requests in flight and open connections."),
+        Command(
+            "connections",
+            "read",
+            "Show requests in flight and open connections.",
+            (Argument("requests", "switch", "Only requests in flight, which no worker is asked for.", option=True),),
+        ),
         Command("jobs", "read", "Show offloaded jobs and calls of actors that wait or run."),
         Command("children", "read", "Show offloaders, programs, forks and actors."),
         Command("settings", "read", "Show the settings the server runs with."),

@@ -1,6 +1,7 @@
 """Decide which worker gets the next connection. Callers pass the workers that may take one, with their load."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Protocol, TypeVar
 
 
@@ -16,6 +17,16 @@ class Taker(Protocol):
 
 
 T = TypeVar("T", bound=Taker)
+
+
+class Dated(Taker, Protocol):
+    """A taker whose code has a generation."""
+
+    @property
+    def generation(self) -> int: ...
+
+
+D = TypeVar("D", bound=Dated)
 
 
 class Balance(Protocol):
@@ -60,6 +71,47 @@ class Kernel(RoundRobin):
     """Each worker accepts from a socket of its own (SO_REUSEPORT, socket(7)); what comes back goes in turn."""
 
     workers_accept = True
+
+
+class Split:
+    """Two generations side by side: one gets its share of new connections, the other the rest and what comes back.
+
+    Shares are exact: of any number of new connections in a row the new generation's turn comes for its share of them,
+    give or take less than one. What one side cannot take the other does, and nothing waits for its own.
+    """
+
+    def __init__(self, generation: int, share: float, balance: Callable[[], Balance]) -> None:
+        """`share` of new connections for that generation, 0 to 1; `balance` makes what spreads them within a side."""
+        self.generation = generation
+        self.new = 0  # connections that came
+        self.given = 0  # of these, to the generation
+        self._share = Fraction(str(share))
+        self._due = Fraction(1, 2)  # at 1 it is the generation's turn; from the middle, so that counts are rounded
+        self._trial = balance()
+        self._others = balance()
+
+    def choose(self, takers: Sequence[D], new: bool) -> D | None:
+        """The worker to give one connection to; None when nobody may take it. `takers` in order of slots; `new`: it was
+        with no worker before."""
+        if not takers:
+            return None
+        trial = [taker for taker in takers if taker.generation == self.generation]
+        others = [taker for taker in takers if taker.generation != self.generation]
+        if new and self._turn():
+            chosen = self._trial.choose(trial) or self._others.choose(others)
+        else:
+            chosen = self._others.choose(others) or self._trial.choose(trial)
+        if new:
+            self.new += 1
+            self.given += chosen is not None and chosen.generation == self.generation
+        return chosen
+
+    def _turn(self) -> bool:
+        self._due += self._share
+        if self._due < 1:
+            return False
+        self._due -= 1
+        return True
 
 
 BALANCES: dict[str, type[RoundRobin] | type[LeastConnections]] = {

@@ -48,9 +48,12 @@ class JobQueue(Generic[J]):
     def estimate(self, priority: int) -> float:
         """Seconds until a job submitted now would begin: jobs that must end before ÷ processes × average run time."""
         ahead = self.running
-        if self._waiting:
-            ahead += sum(count for level, count in self._levels.items() if level >= priority)
-        return max(0, ahead + 1 - self.processes) / self.processes * self.average
+        for level, count in self._levels.items():  # few: most apps have one
+            if level >= priority:
+                ahead += count
+        if ahead < self.processes:
+            return 0.0
+        return (ahead + 1 - self.processes) / self.processes * self.average
 
     def put(self, job: J) -> None:
         """Add a job, or put one back: it then stands where it stood."""

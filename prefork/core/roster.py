@@ -1,7 +1,10 @@
 """The master's record of its workers. Bookkeeping only: no process is touched here."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
 
 from prefork.core.backoff import Backoff
 from prefork.core.lifecycle import Event, State, move
@@ -21,6 +24,7 @@ class WorkerHandle:
     drain_until: float | None = None
     aborted_at: float | None = None  # SIGABRT was sent: it hung
     killed: bool = False
+    retiring: str = ""  # why it is to be replaced; its replacement is ready before it drains
     handed: int = 0  # connections given to it and not taken back
 
     def __str__(self) -> str:
@@ -35,6 +39,18 @@ class WorkerHandle:
         self.state = move(self.state, event)
 
 
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """The wish for a generation on trial, beside the one that serves."""
+
+    generation: int
+    share: float  # of new connections
+
+    def workers(self, wanted: int) -> int:
+        """How many of it: its share of the wanted ones, rounded up."""
+        return ceil(Fraction(str(self.share)) * wanted)
+
+
 @dataclass
 class Roster:
     """The wish (how many workers, of which generation) beside the fact (the handles)."""
@@ -43,6 +59,8 @@ class Roster:
     generation: int = 1
     handles: list[WorkerHandle] = field(default_factory=list)
     backoffs: dict[int, Backoff] = field(default_factory=dict)
+    canary: Canary | None = None
+    started: Counter[int] = field(default_factory=Counter)  # workers that were ever ordered, by slot
     _serial: int = 0
 
     def __iter__(self) -> Iterator[WorkerHandle]:
@@ -52,6 +70,7 @@ class Roster:
         """A fork was ordered."""
         handle = WorkerHandle(self.next_serial(), slot, generation, now)
         self.handles.append(handle)
+        self.started[slot] += 1
         return handle
 
     def next_serial(self) -> int:
@@ -80,9 +99,14 @@ class Roster:
         return self.backoffs.setdefault(slot, Backoff())
 
     @property
+    def wanted_generations(self) -> set[int]:
+        """The one we want, and the one on trial."""
+        return {self.generation} if self.canary is None else {self.generation, self.canary.generation}
+
+    @property
     def settled(self) -> bool:
-        """Whether no worker of an older generation still holds its slot."""
-        return all(handle.generation == self.generation for handle in self.handles if handle.active)
+        """Whether no worker of a generation that we do not want any more still holds its slot."""
+        return all(handle.generation in self.wanted_generations for handle in self.handles if handle.active)
 
     @property
     def complete(self) -> bool:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from typing import Final
@@ -64,8 +65,9 @@ class Arrivals:
         """Whether anything at all comes before HTTP."""
         return bool(settings.tls_cert) or settings.proxy_protocol
 
-    async def receive(self, end: socket.socket, listener: int) -> None:
-        """Make a connection of the socket that was accepted from the listener of that index.
+    async def receive(self, end: socket.socket, listener: int, accepted_at: float = 0.0) -> None:
+        """Make a connection of the socket that was accepted from the listener of that index, then (monotonic seconds; 0
+        if it is not to be told).
 
         Raises OSError when there will be none; the caller still owns the socket then.
         """
@@ -81,8 +83,10 @@ class Arrivals:
                 return
             if addresses is not None:
                 peer = Peer(addresses.client, addresses.server)
+            self._tell_wait(accepted_at)
+            accepted_at = 0.0
         if self._certificates is not None:
-            await self._shake_hands(end, listener, peer, self._certificates)
+            await self._shake_hands(end, listener, peer, self._certificates, accepted_at)
         else:
             await self._loop.connect_accepted_socket(lambda: ResidentConnection(self._service, listener, peer), end)
 
@@ -114,7 +118,7 @@ class Arrivals:
     # -- TLS
 
     async def _shake_hands(
-        self, end: socket.socket, listener: int, peer: Peer | None, certificates: Certificates
+        self, end: socket.socket, listener: int, peer: Peer | None, certificates: Certificates, accepted_at: float
     ) -> None:
         began = self._loop.time()
         try:
@@ -122,6 +126,7 @@ class Arrivals:
                 first = await self._peek(end, 1)
         except TimeoutError:
             raise TimeoutError("no TLS handshake came in time") from None
+        self._tell_wait(accepted_at)
         if first != _HANDSHAKE:
             if not first.isalpha():
                 raise ConnectionAbortedError("what came is no TLS handshake")
@@ -190,6 +195,16 @@ class Arrivals:
                 yield
             finally:
                 self._limits.discard(limit)
+
+    def refusal(self, error: OSError) -> str:
+        """Why `receive` made no connection, in a word."""
+        if isinstance(error, ConnectionResetError):
+            return "gone"
+        return "proxy" if self._certificates is None or isinstance(error, ConnectionRefusedError) else "tls"
+
+    def _tell_wait(self, accepted_at: float) -> None:
+        if accepted_at:
+            self._service.flight.waited(time.monotonic() - accepted_at)
 
     async def _refuse(self, end: socket.socket, listener: int, error: RequestError, peer: Peer | None) -> None:
         """Answer in plain HTTP, which is probably what this client speaks, and close."""

@@ -57,12 +57,17 @@ class Connection(Outgoing):
         "_head_begun",
         "_peer",
         "_task",
+        "accepted_at",
         "deadline",
         "fresh",
         "index",
         "listener",
+        "opened_at",
         "phase",
+        "queue_wait",
+        "requests",
         "service",
+        "was_cut",
     )
     stays = False  # with this worker: it cannot be given to another
     encrypted = False
@@ -74,6 +79,11 @@ class Connection(Outgoing):
         self.phase = _HEAD
         self.deadline = inf  # on the loop's clock; the service sweeps
         self.fresh = True  # no request has come yet
+        self.requests = 0  # that have begun
+        self.opened_at = service.now  # on the loop's clock, as of the last sweep
+        self.accepted_at = 0.0  # monotonic seconds, until its first bytes have come
+        self.queue_wait = 0.0  # seconds from then until they had
+        self.was_cut = False  # by us, with a request of a client that was there
         self.index = -1  # of this connection's record of the request in flight
         self._peer = peer
         self._buffer = b""
@@ -93,6 +103,11 @@ class Connection(Outgoing):
         if self._peer is None:
             self._peer = peer_of(self._transport)
         return self._peer
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """The request in progress, or the one whose body is read over."""
+        return self._exchange
 
     @property
     def left(self) -> bool:
@@ -204,7 +219,10 @@ class Connection(Outgoing):
         except RequestError as error:
             self.refuse(error)
             return
-        self.fresh = False
+        if self.fresh:
+            self.fresh = False
+            self._tell_wait()
+        self.requests += 1
         self.phase = _EXCHANGE
         self.deadline = inf
         self._blanks = 0
@@ -215,6 +233,13 @@ class Connection(Outgoing):
             exchange.body = IncomingBody(self, self._framing(exchange), service.max_body)
             exchange.has_body = True
         self._task = service.create_task(service.app(exchange))
+
+    def _tell_wait(self) -> None:
+        """The first bytes of a connection have come."""
+        if self.accepted_at:
+            self.queue_wait = monotonic() - self.accepted_at
+            self.service.flight.waited(self.queue_wait)
+            self.accepted_at = 0.0
 
     def _catch_up(self, exchange: Exchange) -> None:
         """What else a request needs that did not come alone: cut, pipelined, or from a client that closed its side."""
@@ -253,6 +278,7 @@ class Connection(Outgoing):
 
     def _await_head(self, partial: bytes) -> None:
         """A head has begun and is not complete."""
+        self._tell_wait()
         self.flush()
         wrong = None if partial == b"\r" else refusal(partial, self.service.limits)
         if wrong is not None:
@@ -452,6 +478,7 @@ class Connection(Outgoing):
         """End now; a handler in progress is cancelled."""
         self.flush()
         if self.phase is _EXCHANGE:
+            self.was_cut = not self._eof
             self._transport.abort()  # connection_lost cancels
         else:
             self._transport.close()

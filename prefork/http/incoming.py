@@ -16,7 +16,7 @@ BUFFERED_BYTES: Final = 64 * 1024  # waiting for the app; past it the socket is 
 class IncomingBody:
     """Pieces that have arrived and were not read yet, and the readers that wait for more."""
 
-    __slots__ = ("_buffered", "_connection", "_error", "_pieces", "_received", "_waiters", "framing", "most")
+    __slots__ = ("_buffered", "_connection", "_error", "_pieces", "_waiters", "framing", "most", "received")
 
     def __init__(self, connection: "Connection", framing: Framing, most: int) -> None:
         self.framing = framing
@@ -24,7 +24,7 @@ class IncomingBody:
         self._connection = connection
         self._pieces: deque[bytes] = deque()
         self._buffered = 0
-        self._received = 0
+        self.received = 0  # bytes of the body
         self._error: RequestError | Disconnected | None = None
         self._waiters: list[asyncio.Future[None]] = []  # several: an app may listen for the client's end meanwhile
 
@@ -41,7 +41,7 @@ class IncomingBody:
     @property
     def exhausted(self) -> bool:
         """Whether the app has read all of it."""
-        return self.framing.done and not self._pieces and self._error is None and self._received <= self.most
+        return self.framing.done and not self._pieces and self._error is None and self.received <= self.most
 
     @property
     def full(self) -> bool:
@@ -54,7 +54,7 @@ class IncomingBody:
 
     def put(self, piece: bytes) -> None:
         """Bytes have arrived (maybe none, when only the framing moved on)."""
-        self._received += len(piece)
+        self.received += len(piece)
         if piece:
             self._pieces.append(piece)
             self._buffered += len(piece)
@@ -71,13 +71,13 @@ class IncomingBody:
 
     def limit(self, most: int, declared: int | None) -> None:
         self.most = most
-        if (declared or 0) > most or self._received > most:
+        if (declared or 0) > most or self.received > most:
             raise self._too_large()
 
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises RequestError or Disconnected."""
         while True:
-            if self._received > self.most:  # looked at only now: the app may have raised the limit
+            if self.received > self.most:  # looked at only now: the app may have raised the limit
                 self.break_off(self._too_large())
                 raise self._too_large()
             if self._error is not None:

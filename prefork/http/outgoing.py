@@ -39,6 +39,11 @@ class Outgoing(asyncio.Protocol):
         self._write_waiters: list[asyncio.Future[None]] = []
         self._turn = WRITES_A_TURN
 
+    @property
+    def transport(self) -> asyncio.Transport:
+        """Once the connection is made."""
+        return self._transport
+
     def write(self, data: bytes) -> None:
         """Write now, after what is held."""
         if self._held:

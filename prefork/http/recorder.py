@@ -7,28 +7,25 @@ from bisect import bisect_left
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from prefork.jobs import measured
+from prefork.metrics import ours
 from prefork.metrics.counting import LABEL_SETS, OTHER, current
-from prefork.metrics.declaring import our_counter, our_histogram
-from prefork.metrics.kinds import SECONDS
+from prefork.metrics.kinds import SECONDS, Declaration
 from prefork.system.scoreboard import ScoreboardWriter
 
 if TYPE_CHECKING:
     from prefork.http.exchange import Exchange
 
-LABELS: Final = ("method", "status", "route")
 NO_RESPONSE: Final = "none"  # the status of a request that never had one: its client left, or it was cut
-
-requests = our_histogram(
-    "prefork_request_seconds", "Time from a request's head to the end of its response, by status class.", LABELS
-)
-response_bytes = our_counter("prefork_response_bytes_total", "Bytes of response bodies.", LABELS)
-refused = our_counter(
-    "prefork_refused_requests_total", "What was answered without being a request, by status.", ("status",)
-)
 
 KEPT_ROWS: Final = 8 * LABEL_SETS  # keys: the statuses of a class share a row
 
+_FIRST: Final = SECONDS[0]
 _SUM: Final = len(SECONDS) + 1  # of a histogram's words; see `Declaration.words`
+_NOT_YET: Final = -1  # no request with these labels had a body
+_NEVER: Final = -2  # there is no room to count bodies
+
+Rows = list[int]  # first words of the histogram, the bytes sent and the bytes received
 
 
 class Recorder(ScoreboardWriter):
@@ -36,22 +33,25 @@ class Recorder(ScoreboardWriter):
 
     def __init__(self, descriptor: int, connections: int) -> None:
         super().__init__(descriptor, connections)
+        self._connections = connections
         self._words = current().place.words
-        # First words of histogram and bytes. The statuses of a class share both.
-        self._rows: dict[tuple[str, str, int], tuple[int, int]] = {}
+        self._rows: dict[tuple[str, str, int], Rows] = {}
+        self._labels: dict[tuple[str, ...], Rows] = {}  # the statuses of a class share theirs
         self._others = self._place((OTHER, OTHER, OTHER))  # taken now, while there is room
 
     def answered(self, record: int, exchange: "Exchange") -> None:  # type: ignore[override]
         self._floats[record] = 0.0
         self._requests += 1
         key = (exchange.method, exchange.route, exchange.status)
-        first, sent = self._rows.get(key) or self._find(key)
+        rows = self._rows.get(key) or self._find(key)
         seconds = monotonic() - exchange.started_at
-        words = self._words
-        words[first + bisect_left(SECONDS, seconds)] += 1.0
+        words, first = self._words, rows[0]
+        words[first if seconds <= _FIRST else first + bisect_left(SECONDS, seconds)] += 1.0  # most are that fast
         words[first + _SUM] += seconds
         if exchange.status:
-            words[sent] += exchange.bytes_sent
+            words[rows[1]] += exchange.bytes_sent
+        if exchange.has_body:
+            self._receive(rows, key, exchange)
 
     def switched(self, record: int, exchange: "Exchange") -> None:  # type: ignore[override]
         started = self._floats[record]
@@ -59,17 +59,51 @@ class Recorder(ScoreboardWriter):
         self._floats[record] = started
 
     def refused(self, status: int) -> None:
-        refused.labels(status).inc()
+        ours.refused_requests.labels(status).inc()
 
-    def _find(self, key: tuple[str, str, int]) -> tuple[int, int]:
-        method, route, status = key
-        found = self._place((method, f"{status // 100}xx" if status else NO_RESPONSE, route))
+    def waited(self, seconds: float) -> None:
+        ours.queue_wait.observe(max(0.0, seconds))
+
+    def beat(self, now: float, lag: float = 0.0, busy: float = 0.0) -> None:
+        super().beat(now, lag, busy)
+        ours.loop_lag.observe(lag)
+        ours.open_connections.set(self._connections - len(self._free))
+        measured.tell()
+
+    def _find(self, key: tuple[str, str, int]) -> Rows:
+        found = self._place(_labels(key))
         if len(self._rows) < KEPT_ROWS:
             self._rows[key] = found
         return found
 
-    def _place(self, labels: tuple[str, ...]) -> tuple[int, int]:
+    def _place(self, labels: tuple[str, ...]) -> Rows:
         """The rows of these labels. Where there is no room for them, those of all others."""
-        here, first = current().series(requests.declaration, labels)
-        there, sent = current().series(response_bytes.declaration, labels)
-        return (first, sent) if here is there is self._words else self._others
+        found = self._labels.get(labels)
+        if found is None:
+            first = self._row(ours.request_seconds.declaration, labels)
+            sent = self._row(ours.response_bytes.declaration, labels)
+            if first is None or sent is None:
+                return self._others
+            found = [first, sent, _NOT_YET]
+            if len(self._labels) < KEPT_ROWS:
+                self._labels[labels] = found
+        return found
+
+    def _row(self, declaration: Declaration, labels: tuple[str, ...]) -> int | None:
+        words, first = current().series(declaration, labels)
+        return first if words is self._words else None
+
+    def _receive(self, rows: Rows, key: tuple[str, str, int], exchange: "Exchange") -> None:
+        """Count a request's body. Most routes never have one, so its row is taken with the first."""
+        body = exchange.body
+        if rows[2] == _NOT_YET:
+            labels = (OTHER, OTHER, OTHER) if rows is self._others else _labels(key)
+            found = self._row(ours.request_bytes.declaration, labels)
+            rows[2] = _NEVER if found is None else found
+        if body is not None and rows[2] != _NEVER:
+            self._words[rows[2]] += body.received
+
+
+def _labels(key: tuple[str, str, int]) -> tuple[str, str, str]:
+    method, route, status = key
+    return method, f"{status // 100}xx" if status else NO_RESPONSE, route

@@ -50,6 +50,9 @@ class FlightRecorder(Protocol):
     def refused(self, status: int) -> None:
         """What came was no request, and was answered so."""
 
+    def waited(self, seconds: float) -> None:
+        """So long after it was accepted the first bytes of a connection were read."""
+
 
 class AccessLog(Protocol):
     """Where answered requests are written down."""
@@ -102,10 +105,12 @@ class Service:
         self.begun_heads: dict[tuple[int, Fields], BegunHead] = {}  # of this second, by status and fields
         self._set_date()
 
-    def connection(self, listener: int = 0, peer: Peer | None = None) -> Connection:
+    def connection(self, listener: int = 0, peer: Peer | None = None, accepted_at: float = 0.0) -> Connection:
         """The protocol for a connection that was accepted from the listener of that index. `peer` is who is there, if
-        more is known than its transport can tell."""
-        return Connection(self, listener, peer)
+        more is known than its transport can tell; `accepted_at` in monotonic seconds, 0 if it is not to be told."""
+        connection = Connection(self, listener, peer)
+        connection.accepted_at = accepted_at
+        return connection
 
     @property
     def sweep_seconds(self) -> float:

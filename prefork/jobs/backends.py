@@ -20,6 +20,12 @@ def make_backend(pool: Pool, spawner: Spawner, workers: int) -> Backend:
     return LocalBackend(pool, spawner, processes(settings, workers))
 
 
+def share(pool: Pool, workers: int) -> None:
+    """From now on the pool is one of so many `workers` on this machine."""
+    if isinstance(pool.backend, LocalBackend):
+        pool.backend.limit(processes(pool.settings, workers))
+
+
 def processes(settings: Settings, workers: int) -> int:
     """The most offloaders of one of `workers`."""
     if settings.offload_max == "auto":

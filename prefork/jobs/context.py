@@ -2,9 +2,14 @@
 
 import asyncio
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from prefork.errors import Unsendable
+
+if TYPE_CHECKING:
+    from prefork.jobs.tracing import JobTracer
+
+TRACE: Final = "prefork.trace"  # the name under which a trace travels among the variables
 
 
 class Origin(Protocol):
@@ -20,6 +25,8 @@ handling: Final[ContextVar["asyncio.Task[Any] | None"]] = ContextVar("prefork.ha
 """The task that handles the current request, also in tasks that it has started."""
 
 tracking = False  # whether `enter` is called for every request, which costs each of them 0.6 µs
+
+tracer: "JobTracer | None" = None  # with --otel: who is told of jobs
 
 _carried: Final[dict[str, ContextVar[Any]]] = {}
 
@@ -64,6 +71,10 @@ def make(values: dict[str, Any]) -> Context:
     """A context in which the carried variables have these values. Raises Unsendable for one that is not known here."""
     context = copy_context()  # with what the start hooks have set
     for name, value in values.items():
+        if name == TRACE:
+            if tracer is not None:  # not with Dask: its workers trace nothing
+                tracer.arrived(context, value)
+            continue
         variable = _carried.get(name)
         if variable is None:
             raise Unsendable(

@@ -70,6 +70,12 @@ class Crew:
         """Who was given a job and has not answered."""
         return next((handle for handle in self.handles.values() if job.number in handle.given), None)
 
+    def limit(self, most: int) -> None:
+        """There may be so many from now on; those past that are let go when they have nothing to do."""
+        self._most = max(most, self._settings.offload_min)
+        for handle in [handle for handle in self._active() if handle.idle]:
+            self.let_go_surplus(handle)
+
     # -- coming
 
     def grow(self, waiting: int, nice: int) -> None:
@@ -103,6 +109,7 @@ class Crew:
         """It has nothing to do."""
         handle.alone = handle.paused = False
         handle.idle_since = self._loop.time()
+        self.let_go_surplus(handle)
         if self._sweeper is None and not self.closing:
             self._sweeper = self._loop.call_later(self._sweep_seconds, self._sweep)
 
@@ -130,6 +137,11 @@ class Crew:
         if not handle.leaving:
             self.leaves(handle)
             handle.hang_up()
+
+    def let_go_surplus(self, handle: OffloaderHandle) -> None:
+        """It has nothing to do: let it end if there are more than there may be."""
+        if len(self._active()) > self._most and not self.closing:
+            self.let_go(handle)
 
     def end(self, handle: OffloaderHandle, grace: float) -> None:
         """End it and all that its job has started; its place is free at once."""

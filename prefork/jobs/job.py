@@ -3,9 +3,10 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Generator
+from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol
 
-from prefork.core.job import Event, State, move
+from prefork.core.job import MOVES, Event, State, move
 from prefork.errors import OffloadError
 from prefork.jobs.options import Terms
 from prefork.jobs.payload import Payload
@@ -42,15 +43,18 @@ class Job:
         "_reports",
         "deadline",
         "deaths",
+        "given_at",
         "name",
         "number",
         "outcome",
         "paused",
         "payload",
         "priority",
+        "request",
         "sent",
         "state",
         "stream",
+        "submitted_at",
         "terms",
     )
 
@@ -75,8 +79,11 @@ class Job:
         self.deadline = deadline
         self.stream = stream
         self.outcome = outcome
+        self.request: str | None = None  # id of the one it belongs to
         self.state = State.WAITING
         self.deaths = 0  # of processes under it
+        self.submitted_at = monotonic()
+        self.given_at = 0.0  # to a process, by the same clock; 0: it waits
         self.sent = False  # items: it cannot be run again unseen
         self.paused = False
         self._items: deque[Any] | None = deque() if stream else None
@@ -129,7 +136,7 @@ class Job:
     # -- what the pool reports
 
     def apply(self, event: Event) -> None:
-        self.state = move(self.state, event)
+        self.state = MOVES.get((self.state, event)) or move(self.state, event)
 
     def add_item(self, item: Any) -> bool:
         """Returns whether there is room for more."""

@@ -54,6 +54,12 @@ class LocalBackend:
         """Order the offloaders that are always there."""
         self._crew.refill()
 
+    def limit(self, processes: int) -> None:
+        """At most so many offloaders from now on; those past that are let go when they are idle."""
+        self.processes = self._pool.queue.processes = processes
+        self._crew.limit(processes)
+        self.wake()
+
     # -- what the pool asks
 
     def wake(self) -> None:
@@ -91,6 +97,11 @@ class LocalBackend:
         await self._crew.close()
         if self._threads is not None:
             self._threads.shutdown(wait=False)
+
+    @property
+    def running(self) -> dict[int, int | None]:
+        """The pids of the processes that run jobs, by the job's number."""
+        return {next(iter(handle.given)): handle.pid for handle in self._handles.values() if handle.given}
 
     # -- what the spawner reports
 

@@ -4,12 +4,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from math import inf
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from prefork.core.job import Event, State
 from prefork.core.queue import JobQueue, may_retry, retry_after
 from prefork.errors import Cancelled, Crashed, OffloadError, QueueFull, Timeout
-from prefork.jobs import context, references, runner
+from prefork.jobs import context, measured, references, runner
 from prefork.jobs.job import Job, Progress
 from prefork.jobs.options import Terms
 from prefork.jobs.payload import encode_call
@@ -51,6 +52,7 @@ class Pool:
     queue_setting = "offload_queue"
     closing = "the server stops"
     log = _log
+    actor = ""  # whose calls they are
 
     def __init__(self, settings: Settings, make_backend: Callable[["Pool"], Backend]) -> None:
         self.settings = settings
@@ -67,6 +69,7 @@ class Pool:
         self._timer_at = inf
         self._refused = 0
         self._refused_said_at = -inf
+        measured.watch(self)
 
     def submit(
         self,
@@ -79,10 +82,13 @@ class Pool:
         """Accept a job. Raises QueueFull, Unsendable, OffloadError."""
         name = references.check(references.subject(function, args))
         self.refuse_if_none_may_come(name, terms.priority)
-        payload = encode_call(function, name, args, kwargs, self._about(terms))
+        about = self._about(terms, name)
+        payload = encode_call(function, name, args, kwargs, about)
         job = Job(
             self, self.next_number(), name, payload, terms, self.deadline(terms), stream, self.loop.create_future()
         )
+        if about is not None:
+            job.request = about.request
         self.add(job)
         self.queue.put(job)
         self.backend.wake()
@@ -105,6 +111,8 @@ class Pool:
     def add(self, job: Job) -> None:
         """From now on it is one of ours, and its deadline is watched."""
         self.jobs[job.number] = job
+        if context.tracer is not None:
+            context.tracer.accepted(job)
         if job.deadline < self._timer_at:
             self._set_timer(job.deadline)
 
@@ -132,6 +140,7 @@ class Pool:
         job = self.queue.pop()
         if job is not None:
             job.apply(Event.GIVEN)
+            job.given_at = monotonic()
             self.queue.running += 1
         return job
 
@@ -196,6 +205,7 @@ class Pool:
             reason = f"it would wait for about {wait:.1f} s (offload_wait_seconds = {queue.wait_seconds:g})"
         else:
             return
+        measured.refused(self.actor, name)
         self._refused += 1
         now = self.loop.time()
         if now >= self._refused_said_at + QUIET_SECONDS:
@@ -203,8 +213,12 @@ class Pool:
             self._refused, self._refused_said_at = 0, now
         raise QueueFull(f"{name} is refused: {reason}", retry_after(wait))
 
-    def _about(self, terms: Terms) -> runner.About | None:
+    def _about(self, terms: Terms, traced: str) -> runner.About | None:
+        """What goes along; `traced` is the name of its span, if it is to have one."""
         found = context.collect()
+        if context.tracer is not None and traced:
+            request, variables = found or (None, {})
+            found = request, {**variables, context.TRACE: context.tracer.submitted(traced)}
         if found is None and not terms.memory and not terms.cpu_seconds and terms.nice == self.settings.offload_nice:
             return None
         request, variables = found or (None, {})
@@ -226,14 +240,21 @@ class Pool:
         else:
             self.queue.remove(job)
         job.apply(event)
+        if context.tracer is not None:
+            context.tracer.over(job)
         if seconds:
             self.queue.ran(seconds)
+        now = monotonic()
+        ran = seconds or (now - job.given_at if job.given_at else 0.0)  # when it was ended, nobody tells how long
+        waited = now - job.submitted_at - ran
+        measured.over(self.actor, job.name, job.state, waited if waited > 0.0 else 0.0, ran)
         del self.jobs[job.number]
         if not self.jobs and self.on_empty is not None:
             self.on_empty()
 
     def _wait_again(self, job: Job, event: Event) -> None:
         job.apply(event)
+        job.given_at = 0.0
         self.queue.running -= 1
         self.queue.put(job)
 

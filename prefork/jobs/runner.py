@@ -202,10 +202,11 @@ class Runner:
             self._be_nice(about.nice if about else self._settings.offload_nice)
             inside = context.make(about.variables) if about else copy_context()
             with Limits(name, about.memory, about.cpu_seconds) if about else UNLIMITED:
-                value = call_job(inside, function, args, kwargs)
-                if type(value) is Streamed:
-                    self._stream(value.items, inside, name)
-                    value = None
+                if context.tracer is None or about is None or context.TRACE not in about.variables:
+                    value = self._call(inside, function, args, kwargs, name)
+                else:
+                    with context.tracer.running(inside, name, header.number):
+                        value = self._call(inside, function, args, kwargs, name)
             reply = payload.encode_result(value, name)
             if reply.big:
                 self._arena.check(reply, f"the result of {name}")
@@ -214,6 +215,16 @@ class Runner:
             raise
         except BaseException as error:
             return wire.ERROR, self._failure(error), wire.LEAVING if isinstance(error, Crashed) else 0
+
+    def _call(
+        self, inside: Context, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], name: str
+    ) -> Any:
+        """The result; of a stream, whose items are sent from here, None."""
+        value = call_job(inside, function, args, kwargs)
+        if type(value) is Streamed:
+            self._stream(value.items, inside, name)
+            return None
+        return value
 
     def _be_nice(self, nice: int) -> None:
         if nice > self._nice:  # there is no way back (nice(2)); the worker knows

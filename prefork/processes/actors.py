@@ -32,6 +32,7 @@ from prefork.messages import (
     WantActor,
     WantProcess,
 )
+from prefork.metrics import ours
 from prefork.processes.actor_handles import Actor, ActorProcess, User
 from prefork.processes.owned import OwnedProcesses
 from prefork.system import board, process
@@ -68,6 +69,9 @@ class Actors:
         self._boot_seconds = boot_seconds * BOOT_SHARE
         self._actors: list[Actor] = []
         self._processes: dict[int, ActorProcess] = {}  # by serial
+
+    def __iter__(self) -> Iterator[ActorProcess]:
+        return iter(self._processes.values())
 
     # -- what users say
 
@@ -303,6 +307,9 @@ class Actors:
             reason += "\n" + stack
         was_ready = place.ready_at is not None
         delay = place.died(now)
+        if not actor.group.ending:
+            how = "boot" if not was_ready else "out of memory" if news.out_of_memory else words
+            ours.actor_exits.labels(actor.name, how).inc()
         if actor.group.ending:
             self._forget_if_empty(actor)
         elif not place.proven:

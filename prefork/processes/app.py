@@ -15,7 +15,15 @@ def make_app(start: MoldStart) -> Application:
     """Import the app. Raises what `load` does."""
     if start.broken:
         return BrokenApplication(start.broken)
+    if start.settings.otel:
+        from prefork.system import telemetry  # here: without --otel nothing of it is imported
+
+        telemetry.load()
     app = load(start.target, start.settings)
+    if start.settings.otel:
+        from prefork.apps.tracing import TracedApplication
+
+        app = TracedApplication(app, start.settings, start.target.partition(":")[0])
     return Overlay(app) if start.settings.reload else app
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import socket
@@ -22,14 +21,14 @@ from prefork.http.access import AccessLog
 from prefork.http.arrival import Arrivals
 from prefork.http.service import Service
 from prefork.jobs import sharing
+from prefork.processes.accepting import Acceptor
+from prefork.processes.no_recorder import NoRecorder
 from prefork.settings import Settings
 from prefork.system.lines import LineFile
 from prefork.system.listeners import open_listeners
 from prefork.system.tls import Certificates
 
-ACCEPT_BATCH: Final = 16  # connections taken per turn of the loop: others on it have their turn too
 END_SECONDS: Final = 2.0  # for handlers that were cancelled, and then for the app's shutdown
-_GONE: Final = {errno.EAGAIN, errno.ECONNABORTED, errno.EINTR}  # accept(2): there is nothing there, or not any more
 
 _log = logging.getLogger("prefork.server")
 
@@ -64,10 +63,11 @@ class Embedded:
         self._service.create_task = partial(self._create_task)
         self._arrivals = Arrivals(self._service, settings, certificates) if Arrivals.needed(settings) else None
         self._requests: set[asyncio.Task[Any]] = set()
-        self._arriving: set[asyncio.Task[None]] = set()
-        self._resting: set[int] = set()  # listeners that are not polled, by index: there is no room, or no descriptor
         self._started = False
         self._changed = asyncio.Event()  # something ended that `stop` may wait for
+        self._acceptor = Acceptor(
+            self._listeners, self._connect, self._has_room, _log, self._context, self._changed.set
+        )
         self._timer = self._loop.call_later(self._service.sweep_seconds, self._tick)
 
     def _access_log(self) -> AccessLog | None:
@@ -83,8 +83,7 @@ class Embedded:
             failing.push_async_callback(self._threads.close)
             await self._in_context(self._app.startup())
             failing.pop_all()
-        for index in range(len(self._listeners)):
-            self._poll(index)
+        self._acceptor.start()
         self._started = True
 
     def check_stop(self) -> None:
@@ -112,36 +111,8 @@ class Embedded:
 
     # -- connections
 
-    def _poll(self, index: int) -> None:
-        self._resting.discard(index)
-        self._loop.add_reader(self._listeners[index].socket, self._accept, index)
-
-    def _rest(self, index: int) -> None:
-        """Do not poll it until the next tick."""
-        self._resting.add(index)
-        self._loop.remove_reader(self._listeners[index].socket)
-
-    def _accept(self, index: int) -> None:
-        for _ in range(ACCEPT_BATCH):
-            if len(self._service.connections) + len(self._arriving) >= self._settings.max_connections:
-                self._rest(index)
-                return
-            if not self._accept_one(index):
-                return
-
-    def _accept_one(self, index: int) -> bool:
-        """Returns whether there was one."""
-        try:
-            end, _ = self._listeners[index].socket.accept()
-        except OSError as error:
-            if error.errno not in _GONE:  # no descriptor is left, or no memory: asking again at once would be in vain
-                _log.warning("cannot accept on %s: %s", self.addresses[index], error.strerror)
-                self._rest(index)
-            return False
-        task = self._loop.create_task(self._connect(end, index), context=self._context)
-        self._arriving.add(task)
-        task.add_done_callback(self._arrived)
-        return True
+    def _has_room(self) -> bool:
+        return len(self._service.connections) + len(self._acceptor.arriving) < self._settings.max_connections
 
     async def _connect(self, end: socket.socket, index: int) -> None:
         try:
@@ -156,19 +127,15 @@ class Embedded:
             end.close()
             _log.debug("a connection was gone before it was opened: %s", error)
 
-    def _arrived(self, task: "asyncio.Task[None]") -> None:
-        self._arriving.discard(task)
-        self._changed.set()
-
     def _stop_accepting(self) -> None:
         """Take what the kernel holds for us, then listen no more."""
-        for index, listener in enumerate(self._listeners):
-            self._rest(index)
+        self._acceptor.stop()
+        for listener in self._listeners:
             listener.unlink()
             with contextlib.suppress(OSError):  # a sandbox may forbid it
                 listener.refuse()
-            while self._accept_one(index):
-                pass
+        self._acceptor.take_waiting()
+        for listener in self._listeners:
             listener.close()
 
     def _tick(self) -> None:
@@ -178,9 +145,7 @@ class Embedded:
             self._arrivals.tick(self._loop.time())
         if self._lines is not None:
             self._lines.flush()
-        if not self._service.draining:
-            for index in list(self._resting):
-                self._poll(index)
+        self._acceptor.tick()
 
     # -- requests
 
@@ -217,12 +182,12 @@ class Embedded:
         if pool is not None and pool.jobs:
             pool.on_empty = self._changed.set
             return True
-        return bool(self._service.connections or self._arriving or self._requests)
+        return bool(self._service.connections or self._acceptor.arriving or self._requests)
 
     async def _cut(self) -> None:
         """End what is left. Its handlers are cancelled."""
         self._service.cut()
-        for task in (*self._requests, *self._arriving):
+        for task in (*self._requests, *self._acceptor.arriving):
             task.cancel()
         if not await self._wait(END_SECONDS, jobs=False):
             _log.warning("%d handlers go on although they were cancelled", len(self._requests))
@@ -248,22 +213,3 @@ class Embedded:
         for listener in self._listeners:
             listener.unlink()
             listener.close()
-
-
-class NoRecorder:
-    """Nobody looks after a crash of this process: its requests are recorded nowhere."""
-
-    def opened(self) -> int:
-        return 0
-
-    def closed(self, index: int) -> None: ...
-
-    def began(self, index: int, now: float, head: bytes) -> None: ...
-
-    def answered(self, index: int, exchange: object) -> None: ...
-
-    def switched(self, index: int, exchange: object) -> None: ...
-
-    def ended(self, index: int) -> None: ...
-
-    def refused(self, status: int) -> None: ...

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 
+from prefork.control.happened import happened
 from prefork.core.backoff import Backoff
 from prefork.core.roster import Roster
 from prefork.processes.molds import MoldHandle, Molds
@@ -21,6 +22,11 @@ class Generations:
         self._backoff = Backoff()
         self._reload_wanted = False
 
+    def go_on_from(self, generation: int) -> None:
+        """Before anything is forked: count on from the last generation of another master."""
+        self._molds.generation = generation
+        self._roster.generation = generation + 1
+
     def fork(self, now: float, broken: str = "") -> bool:
         """Fork the mold of the next generation. False when the system does not let us. See `Molds.fork`."""
         try:
@@ -31,11 +37,16 @@ class Generations:
             return False
         return True
 
+    @property
+    def busy(self) -> bool:
+        """Whether a reload goes on, or waits for its turn."""
+        return self._reload_wanted or self._molds.booting or not self._roster.settled
+
     def reload(self, now: float) -> None:
         """Import the app afresh, now or after the reload that goes on."""
         if self._molds.booting or not self._roster.settled:
             self._reload_wanted = True
-            _log.info("reload: another is going on; this one comes after it")
+            _log.info("reload: another is going on; this one comes after it", extra=happened("reload"))
         else:
             self.fork(now)
 
@@ -69,10 +80,10 @@ class Generations:
             yield self._backoff.not_before
 
     def imported(self, mold: MoldHandle) -> None:
-        """A mold is ready: from now on its generation is the one we want."""
+        """A mold is ready: from now on its generation is the one we want, unless it is on trial."""
         mold.ready = True
-        if mold.generation > self._roster.generation:
-            _log.info("reload: generation %d is imported", mold.generation)
+        if mold.generation > self._roster.generation and mold.generation not in self._roster.wanted_generations:
+            _log.info("reload: generation %d is imported", mold.generation, extra=happened("reload"))
             self._roster.generation = mold.generation
 
     def mold_died(self, mold: MoldHandle, status: int, now: float) -> None:
@@ -80,14 +91,15 @@ class Generations:
         words = process.exit_words(status)
         self._backoff.died(now - mold.ordered_at if mold.ready else None, now)
         if mold.ready:
-            _log.error("%s died: %s%s", mold, words, "; importing the app anew" if self.proven else "")
+            anew = "; importing the app anew" if self.proven else ""
+            _log.error("%s died: %s%s", mold, words, anew, extra=happened("died"))
         elif not mold.explained:
-            _log.error("%s died while it imported the app: %s", mold, words)
+            _log.error("%s died while it imported the app: %s", mold, words, extra=happened("died"))
         if self.proven and not mold.ready:
-            _log.error("reload failed: generation %d keeps serving", self._roster.generation)
+            _log.error("reload failed: generation %d keeps serving", self._roster.generation, extra=happened("reload"))
 
     def roll_back(self, now: float) -> None:
         """The workers of the generation we want cannot boot: want the one that serves."""
-        _log.error("reload failed: generation %d keeps serving", self.proven)
+        _log.error("reload failed: generation %d keeps serving", self.proven, extra=happened("reload"))
         self._roster.generation = self.proven
         self._backoff.died(None, now)

@@ -1,10 +1,11 @@
-"""What the master holds of a worker: channel, stacks, scoreboard, and both ends of the hand-out queue."""
+"""What the master holds of a worker: channel, stacks, scoreboard, sheet, and both ends of the hand-out queue."""
 
 import os
 
 from prefork.core.roster import WorkerHandle
+from prefork.metrics import ours
 from prefork.processes.stacks import StacksPipe
-from prefork.system import handoff, scoreboard
+from prefork.system import handoff, scoreboard, sheet
 from prefork.system.channel import Channel, seqpacket_pair
 from prefork.system.handoff import Passed
 
@@ -15,11 +16,14 @@ class WorkerLink:
     def __init__(self, handle: WorkerHandle, connections: int) -> None:
         """Make them. `connections` is how many the worker may hold."""
         self.handle = handle
+        self.accepts = True  # from listeners of its own, if its slot has some
         self.channel, self._worker_channel = Channel.pair()
         self._queue, self._unread = seqpacket_pair()
         self.stacks = StacksPipe()
         self._board_descriptor = scoreboard.create(connections)
         self.board = scoreboard.Scoreboard(self._board_descriptor, connections)
+        self._sheet_descriptor = sheet.create()
+        self.sheet = sheet.Sheet(self._sheet_descriptor)
 
     def worker_descriptors(self) -> list[int]:
         """What the worker is to own, in the order `WorkerStart` reads."""
@@ -28,6 +32,7 @@ class WorkerLink:
             self._unread.fileno(),
             self.stacks.write_end,
             self._board_descriptor,
+            self._sheet_descriptor,
         ]
 
     def forget_worker_ends(self) -> None:
@@ -35,6 +40,7 @@ class WorkerLink:
         self._worker_channel.close()
         self.stacks.forget_write_end()
         os.close(self._board_descriptor)
+        os.close(self._sheet_descriptor)
 
     @property
     def load(self) -> int:
@@ -56,7 +62,9 @@ class WorkerLink:
         while batch := handoff.take(self._unread):
             unread += batch
         self.handle.handed -= len(unread)
-        return [passed for passed in unread if passed.descriptor != handoff.LOST]
+        found = [passed for passed in unread if passed.descriptor != handoff.LOST]
+        ours.taken_back.inc(len(found))
+        return found
 
     def close(self) -> None:
         """Close all but the stacks, which `StacksLog.forget` closes."""
@@ -64,3 +72,4 @@ class WorkerLink:
         self._queue.close()
         self._unread.close()
         self.board.close()
+        self.sheet.close()

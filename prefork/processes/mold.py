@@ -12,15 +12,29 @@ from dataclasses import replace
 from functools import partial
 from typing import NoReturn
 
+from msgspec import structs
+
 from prefork.apps.application import Application
 from prefork.errors import BootError, UsageError
-from prefork.messages import BootFailed, Fork, Forked, ForkProcess, MoldReady, NotForked, ReopenLogs, Shared, shorten
+from prefork.messages import (
+    BootFailed,
+    Fork,
+    Forked,
+    ForkProcess,
+    LogLevel,
+    MoldReady,
+    NotForked,
+    ReopenLogs,
+    Shared,
+    shorten,
+)
 from prefork.processes.app import make_app
 from prefork.processes.ask_shared import asking, learn
 from prefork.processes.owned_start import OwnedStart
 from prefork.processes.places import NOWHERE, adopt
 from prefork.processes.roles import ROLES
 from prefork.processes.start import MoldStart, WorkerStart
+from prefork.processes.surroundings import change_folder, drop, fill_environment
 from prefork.processes.worker import run_worker
 from prefork.system import log, process
 from prefork.system.channel import Channel, ChannelClosed
@@ -44,8 +58,12 @@ def run_mold(start: MoldStart, channel: Channel, stacks: int) -> NoReturn:
     channel.set_blocking(True)
     app: Application | None = None
     try:
+        change_folder(start.settings)
+        fill_environment(start.settings)
         if start.settings.tls_cert:
             start = replace(start, certificates=Certificates(start.settings))
+        drop(start.settings)  # root has read what only root may
+        process.die_with_parent(start.master)
         with asking(channel):
             before = open_descriptors()
             if start.settings.preload:
@@ -76,6 +94,9 @@ def _serve(start: MoldStart, app: Application | None, channel: Channel, stacks: 
         order, descriptors = received
         if isinstance(order, ReopenLogs):
             start.log_file.reopen()
+        elif isinstance(order, LogLevel):
+            log.set_level(start.log_file, order.level)
+            start = replace(start, settings=structs.replace(start.settings, log_level=order.level))
         elif isinstance(order, Shared):
             learn(order, descriptors)
         elif isinstance(order, Fork):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
+from prefork.control.happened import happened
 from prefork.messages import Fork, ForkProcess, Message
 from prefork.processes.child import fork_child
 from prefork.processes.link import WorkerLink
@@ -126,10 +127,11 @@ class Molds:
         self._selector.register(channel, selectors.EVENT_READ, partial(self.listen, mold))
         self._stacks.watch(pipe, str(mold))
 
-    def abandon_booting(self) -> None:
-        """End the molds that still import the app: it has changed meanwhile."""
+    def abandon_booting(self, generation: int | None = None) -> None:
+        """End the molds that still import the app, or the one of that generation: what they import is not wanted any
+        more."""
         for mold in self._handles:
-            if mold.booting:
+            if mold.booting and generation in (None, mold.generation):
                 mold.send_signal(signal.SIGKILL)
                 self._forget(mold)
 
@@ -137,14 +139,14 @@ class Molds:
         """End the mold of a generation, which does not do what it is ordered to."""
         for mold in self._handles:
             if mold.generation == generation and not mold.killed:
-                _log.error("%s does not fork and is killed", mold)
+                _log.error("%s does not fork and is killed", mold, extra=happened("killed"))
                 mold.send_signal(signal.SIGKILL)
 
     def abort_late(self, now: float, boot_seconds: float) -> None:
         """End the molds that take too long to import the app."""
         for mold in self._handles:
             if mold.booting and now >= mold.ordered_at + boot_seconds:
-                _log.error("%s did not import the app within %g s", mold, boot_seconds)
+                _log.error("%s did not import the app within %g s", mold, boot_seconds, extra=happened("killed"))
                 mold.send_signal(signal.SIGABRT)
 
     def deadlines(self, boot_seconds: float) -> Iterator[float]:
@@ -176,7 +178,7 @@ class Molds:
             if mold.channel in self._selector.get_map():
                 self._selector.unregister(mold.channel)  # death is told by waitpid
         except ValueError as error:
-            _log.error("%s said what it cannot say and is killed: %s", mold, error)
+            _log.error("%s said what it cannot say and is killed: %s", mold, error, extra=happened("killed"))
             mold.send_signal(signal.SIGKILL)
 
     def _forget(self, mold: MoldHandle) -> None:

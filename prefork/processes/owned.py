@@ -37,6 +37,8 @@ class OwnedProcess:
     number: int
     generation: int  # of its mold
     ordered_at: float  # monotonic seconds
+    slot: int | None = None  # of its worker; None: it is for all, or its owner knows
+    stacks: int | None = None  # descriptor of the file that its faulthandler writes to, ours
     pid: int | None = None
     reaped: bool = False  # what is left is its process group
     ended: bool = False  # its end was ordered, and begins once it is forked
@@ -54,6 +56,9 @@ class OwnedProcesses:
     def __bool__(self) -> bool:
         return bool(self._handles)
 
+    def __iter__(self) -> Iterator[OwnedProcess]:
+        return iter(self._handles.values())
+
     def add(self, serial: int, owner: Owner, wanted: WantProcess, generation: int, now: float) -> None:
         """One is ordered."""
         self._handles[serial] = OwnedProcess(serial, owner, wanted.role, wanted.number, generation, now)
@@ -70,6 +75,8 @@ class OwnedProcesses:
         """Order one from the mold of its worker's generation, with `descriptors`, which are closed here."""
         owner = link.handle
         self.add(serial, link.channel, wanted, owner.generation, now)
+        self._handles[serial].slot = owner.slot
+        self._handles[serial].stacks = os.dup(descriptors[1]) if len(descriptors) > 1 else None
         if mold is None or not mold.order_process(serial, owner.slot, wanted.role, descriptors):
             self.not_forked(serial, f"there is no mold of generation {owner.generation} to fork it from")
         for descriptor in descriptors:
@@ -89,7 +96,7 @@ class OwnedProcesses:
 
     def not_forked(self, serial: int, reason: str) -> bool:
         """One could not be forked. Returns whether it was one of ours."""
-        handle = self._handles.pop(serial, None)
+        handle = self._forget(serial)
         if handle is not None:
             handle.owner.tell(ProcessGone(handle.role, handle.number, None, reason=reason))
         return handle is not None
@@ -114,7 +121,7 @@ class OwnedProcesses:
         # As long as it has members, the group's number is not given to anybody else (setpgid(2)).
         if handle.kill_at is None or not process.end_group(pid, 0):
             process.end_group(pid, signal.SIGKILL)
-            del self._handles[handle.serial]
+            self._forget(handle.serial)
         return True
 
     def end(self, owner: Owner, order: EndProcess, now: float) -> None:
@@ -136,7 +143,7 @@ class OwnedProcesses:
             process.end_group(handle.pid, signal.SIGKILL)
             handle.kill_at = None
             if handle.reaped:
-                del self._handles[handle.serial]
+                self._forget(handle.serial)
 
     def deadlines(self) -> Iterator[float]:
         """When `tick` has something to do."""
@@ -147,6 +154,13 @@ class OwnedProcesses:
         for handle in self._handles.values():
             if handle.pid is not None:
                 process.end_group(handle.pid, signal.SIGKILL)
+
+    def _forget(self, serial: int) -> OwnedProcess | None:
+        handle = self._handles.pop(serial, None)
+        if handle is not None and handle.stacks is not None:
+            os.close(handle.stacks)
+            handle.stacks = None
+        return handle
 
     def _end(self, handle: OwnedProcess, grace: float, now: float) -> None:
         if handle.ended and grace >= handle.grace:

@@ -85,7 +85,9 @@ class Places:
 
 
 def adopt(descriptor: int | None, index: int) -> None:
-    """Count in that place of the ledger from now on, as a forked process. The descriptor is closed."""
-    counting.adopt(None if descriptor is None or index == NOWHERE else ledger.place_of(descriptor, index))
-    if descriptor is not None:
-        os.close(descriptor)
+    """Count in that place of the ledger from now on, as a forked process. The descriptor is not the caller's any more.
+    Without a place of its own such a process counts for itself."""
+    if descriptor is None or index == NOWHERE:
+        counting.adopt(None, descriptor)
+    else:
+        counting.adopt(ledger.place_of(descriptor, index), descriptor)

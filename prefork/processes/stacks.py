@@ -4,7 +4,7 @@ import logging
 import os
 import selectors
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
@@ -61,6 +61,7 @@ class StacksLog:
         self._selector = selector
         self._coming: dict[StacksPipe, float] = {}  # when it will have been quiet long enough
         self._owners: dict[StacksPipe, str] = {}
+        self._diverted: dict[StacksPipe, Callable[[str], None]] = {}
 
     def watch(self, pipe: StacksPipe, owner: str) -> None:
         self._owners[pipe] = owner
@@ -71,9 +72,17 @@ class StacksLog:
         if pipe in self._selector.get_map():
             self._selector.unregister(pipe)
         pipe.pull()
+        self._diverted.pop(pipe, None)
         self._write(pipe)
         del self._owners[pipe]
         pipe.close()
+
+    def divert(self, pipe: StacksPipe, then: Callable[[str], None] | None) -> None:
+        """Give the next dump to `then`, who has asked for it, instead of the log. None: it was waited for in vain."""
+        if then is None:
+            self._diverted.pop(pipe, None)
+        elif pipe in self._owners:
+            self._diverted[pipe] = then
 
     def write_quiet(self, now: float) -> None:
         for pipe in [pipe for pipe, quiet_at in self._coming.items() if now >= quiet_at]:
@@ -91,5 +100,8 @@ class StacksLog:
     def _write(self, pipe: StacksPipe) -> None:
         self._coming.pop(pipe, None)
         text = pipe.pop()
-        if text:
+        then = self._diverted.pop(pipe, None) if text else None
+        if then is not None:
+            then(text)
+        elif text:
             _log.warning("stacks of %s:\n%s", self._owners[pipe], text)

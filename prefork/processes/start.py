@@ -1,11 +1,13 @@
 """What a forked process knows from the start."""
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prefork.messages import Fork
 from prefork.settings import Settings
+from prefork.system.listeners import Listener
 from prefork.system.log import LogFile
 
 if TYPE_CHECKING:
@@ -20,13 +22,26 @@ class MoldStart:
     target: str
     generation: int
     master: int  # pid
-    workers: int  # as many as were wanted when the server started
+    workers: int  # as many as were wanted when the server started; of MIN:MAX the first (see Share)
     max_connections: int  # a worker
     families: Sequence[int]  # address family of each listener, by its index
     log_file: LogFile
     ledger: int | None = None  # descriptor
     broken: str = ""  # why there is no app: shown in its place (--reload)
     certificates: "Certificates | None" = None  # read by the mold: its workers share the keys of session tickets
+
+
+@dataclass(frozen=True, slots=True)
+class AdminStart:
+    """What the admin has from the master it was forked from."""
+
+    settings: Settings
+    listeners: Sequence[Listener]
+    ends: Sequence[socket.socket]  # of lines to the master's control server
+    master: int  # pid
+    log_file: LogFile
+    ledger: int | None  # descriptor
+    history: int  # descriptor of a ring
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,5 +65,5 @@ class WorkerStart:
         self.slot = order.slot
         self.generation = order.generation
         self.place = order.place
-        self.channel, self.queue, self.stacks, self.scoreboard = descriptors[:4]
-        self.listeners = list(descriptors[4:])
+        self.channel, self.queue, self.stacks, self.scoreboard, self.sheet = descriptors[:5]
+        self.listeners = list(descriptors[5:])

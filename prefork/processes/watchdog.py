@@ -4,6 +4,7 @@ import logging
 import signal
 from collections.abc import Iterator
 
+from prefork.control.happened import happened
 from prefork.core import health
 from prefork.core.lifecycle import Event
 from prefork.core.roster import Roster, WorkerHandle
@@ -54,17 +55,18 @@ class Watchdog:
                 action.late_seconds,
                 stopped,
                 taken,
+                extra=happened("stalled", handle),
             )
             process.send_signal(handle.pid, process.STACKS_SIGNAL)
         elif isinstance(action, health.Recover):
             handle.apply(Event.BEAT_AGAIN)
-            _log.info("%s runs again", handle)
+            _log.info("%s runs again", handle, extra=happened("recovered", handle))
         elif isinstance(action, health.Abort):
-            _log.error("%s is aborted: %s", handle, action.reason)
+            _log.error("%s is aborted: %s", handle, action.reason, extra=happened("killed", handle))
             handle.aborted_at = now
             process.send_signal(handle.pid, signal.SIGABRT)
         else:
-            _log.error("%s is killed: %s", handle, action.reason)
+            _log.error("%s is killed: %s", handle, action.reason, extra=happened("killed", handle))
             kill(handle)
 
     def _beats(self) -> dict[int, float]:

@@ -3,7 +3,6 @@
 import importlib.util
 import logging
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,8 +12,9 @@ import watchfiles
 
 from prefork.core.watched import Watched
 from prefork.messages import Changed
+from prefork.processes.child import begin_kept
 from prefork.processes.start import WatcherStart
-from prefork.system import log, process
+from prefork.system import process
 from prefork.system.channel import Channel, ChannelClosed
 
 QUIET_MILLISECONDS: Final = 50  # changes closer than this belong together: an editor saves in several steps
@@ -26,13 +26,7 @@ _log = logging.getLogger("prefork.watcher")
 
 def run_watcher(start: WatcherStart, channel: Channel, stacks: int) -> NoReturn:
     """The life of a watcher, in a fresh child of the master. It ends with the master, or when it cannot watch."""
-    process.die_with_parent(start.master)
-    process.become_child()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a service manager tells the whole group; the master decides
-    process.close_descriptors_except([channel.fileno(), stacks, start.log_file.descriptor])
-    log.identify("watcher")
-    process.set_title(log.title("watcher"))
-    process.watch_stacks(stacks)
+    begin_kept("watcher", start.settings, start.master, stacks, [channel.fileno(), start.log_file.descriptor])
     channel.set_blocking(True)
     watched = Watched(start.folders, start.settings.reload_include, start.settings.reload_exclude)
     try:

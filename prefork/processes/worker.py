@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -17,38 +18,48 @@ from prefork.children import home
 from prefork.children.actors import declared
 from prefork.children.actors.proxy import start_declared
 from prefork.children.binding import REQUEST
+from prefork.children.busy import busy_share
 from prefork.errors import BootError, UsageError
 from prefork.http.access import AccessLog
 from prefork.http.arrival import Arrivals
 from prefork.http.connection import Connection
 from prefork.http.recorder import Recorder
 from prefork.http.service import Service
-from prefork.jobs.backends import make_backend
+from prefork.jobs.backends import make_backend, share
 from prefork.jobs.client import install
 from prefork.jobs.pool import Pool
 from prefork.jobs.spawner import ChannelSpawner
 from prefork.messages import (
+    Accept,
     BootFailed,
+    Describe,
     Drain,
     HandBack,
     Leave,
+    LogLevel,
     Ready,
     ReloadFailed,
     ReloadMended,
     ReopenLogs,
     Room,
+    Share,
     shorten,
 )
+from prefork.metrics import ours
 from prefork.processes.app import make_app, show_failure
 from prefork.processes.ask_shared import asking
+from prefork.processes.describing import describe
 from prefork.processes.places import adopt
+from prefork.processes.sheet_keeper import SheetKeeper
 from prefork.processes.start import WorkerStart
+from prefork.processes.surroundings import limit_memory
 from prefork.processes.wards import Wards
 from prefork.system import channel as channels
 from prefork.system import handoff, log, process
 from prefork.system.channel import Channel, ChannelClosed
 from prefork.system.handoff import Passed
 from prefork.system.lines import LineFile
+from prefork.system.runqueue import RunQueue
 from prefork.system.scoreboard import ScoreboardWriter
 from prefork.system.tls import ignore_malformed_names
 from prefork.system.tracebacks import app_traceback
@@ -72,6 +83,7 @@ def run_worker(start: WorkerStart, app: Application | None) -> NoReturn:
     channel = Channel.from_descriptor(start.channel)
     code = BootError.exit_code
     try:
+        limit_memory(start.settings)
         if app is None:
             with asking(channel):
                 app = make_app(start.mold)
@@ -99,16 +111,19 @@ class Worker:
         self._channel = channel
         self._queue = channels.adopt(start.queue)
         record = Recorder if settings.metrics else ScoreboardWriter
+        if settings.otel:
+            from prefork.apps.tracing import traced
+
+            record = traced(record)
         self._board = record(start.scoreboard, start.mold.max_connections)
         os.close(start.scoreboard)
-        self._listeners = [
-            socket.socket(family, socket.SOCK_STREAM, 0, fileno=descriptor)
-            for family, descriptor in zip(start.mold.families, start.listeners, strict=False)
-        ]
+        self._listeners: list[socket.socket] = []
         self._lines = LineFile(settings.access_log_file) if settings.access_log else None
         self._done = asyncio.Event()
         self._arriving: set[asyncio.Task[None]] = set()
         self._wards = Wards()
+        self._runqueue = RunQueue()
+        self._sheet: SheetKeeper | None = None  # until there is something to write down
 
     async def run(self) -> int:
         """Serve until drained. Returns the exit code; what the start-up hooks raise passes through."""
@@ -125,14 +140,15 @@ class Worker:
         # Without a factory the loop makes just these, and takes longer.
         make = self._loop.create_task if self._loop.get_task_factory() else partial(asyncio.Task, loop=self._loop)
         self._service.create_task = partial(make, name=REQUEST)
+        self._sheet = SheetKeeper(self._start.sheet, self._pool, self._home)
+        os.close(self._start.sheet)
         self._tick_seconds = min(self._start.settings.stall_seconds / 4, self._service.sweep_seconds)
         self._board.on_room = self._report_room
         self._loop.add_signal_handler(signal.SIGTERM, self._ask_to_leave)
-        self._beat_at, self._beat_cpu = time.monotonic(), time.process_time()  # as of the last beat
+        self._beat_at, self._beat_work = time.monotonic(), self._work()  # as of the last beat
         self._tick()
         self._loop.add_reader(self._queue, self._take_connections)
-        for index in range(len(self._listeners)):
-            self._loop.add_reader(self._listeners[index], self._accept_connections, index)
+        self._listen(self._start.listeners)
         # Ready comes last: the master counts a ready worker as capacity at once and may retire the one it replaces.
         self._channel.send(Ready())
         await self._done.wait()
@@ -181,11 +197,19 @@ class Worker:
 
     def _beat(self) -> None:
         """Tell that the loop turns, how late it came round, and how much of the time it was at work."""
-        now, cpu = time.monotonic(), time.process_time()
+        now, work = time.monotonic(), self._work()
         past = now - self._beat_at
-        busy = min(1.0, (cpu - self._beat_cpu) / past) if past > 0 else 0.0
-        self._board.beat(now, max(0.0, past - self._tick_seconds), busy)
-        self._beat_at, self._beat_cpu = now, cpu
+        late = max(0.0, past - self._tick_seconds)
+        # A loop that comes round late was held up by a call that blocks; threads may all wait for something else.
+        busy = max((work - self._beat_work) / past, late / past, busy_share()) if past > 0 else 0.0
+        self._board.beat(now, late, min(1.0, busy))
+        if self._sheet is not None:
+            self._sheet.beat()
+        self._beat_at, self._beat_work = now, work
+
+    def _work(self) -> float:
+        """Seconds so far that this process was at work, or would have been if others had left it a processor."""
+        return time.process_time() + self._runqueue.waited()
 
     # -- connections
 
@@ -203,7 +227,14 @@ class Worker:
         """Connections did not reach us: app code has opened more than `_affordable_connections` leaves it."""
         for _ in range(count):
             self._board.count_lost()
+        ours.refused_connections.labels("lost").inc(count)
         _log.error("%d connections are lost: too many open files; lower --max-connections, or see ulimit -n", count)
+
+    def _listen(self, descriptors: Sequence[int]) -> None:
+        """Accept by ourselves from the listeners of our slot (balance kernel)."""
+        for index, (family, descriptor) in enumerate(zip(self._start.mold.families, descriptors, strict=False)):
+            self._listeners.append(socket.socket(family, socket.SOCK_STREAM, 0, fileno=descriptor))
+            self._loop.add_reader(self._listeners[index], self._accept_connections, index)
 
     def _accept_connections(self, index: int) -> None:
         """Accept by ourselves from our slot's own listener (balance kernel)."""
@@ -220,7 +251,8 @@ class Worker:
                 self._pause_accepting(index)
                 return
             self._board.count_accepted()
-            self._open(Passed(connection.detach(), index))
+            ours.accepted.inc()
+            self._open(Passed(connection.detach(), index, time.monotonic()))
 
     def _pause_accepting(self, index: int) -> None:
         """Until the next tick that finds room. The listener stays readable: to be called again at once would spin."""
@@ -241,12 +273,14 @@ class Worker:
         end = socket.socket(family, socket.SOCK_STREAM, 0, fileno=passed.descriptor)
         try:
             if self._arrivals is None:
-                await self._loop.connect_accepted_socket(lambda: self._service.connection(passed.listener), end)
+                make = partial(self._service.connection, passed.listener, accepted_at=passed.accepted_at)
+                await self._loop.connect_accepted_socket(make, end)
             else:
-                await self._arrivals.receive(end, passed.listener)
+                await self._arrivals.receive(end, passed.listener, passed.accepted_at)
         except OSError as error:
             end.close()
             self._board.count_lost()
+            ours.refused_connections.labels(self._arrivals.refusal(error) if self._arrivals else "gone").inc()
             _log.debug("a connection was gone before it was opened: %s", error)
 
     def _hand_back(self, connection: Connection) -> bool:
@@ -264,6 +298,14 @@ class Worker:
                     self._start.mold.log_file.reopen()
                     if self._lines is not None:
                         self._lines.reopen()
+                elif isinstance(order, Accept):
+                    self._listen(descriptors)
+                elif isinstance(order, LogLevel):
+                    log.set_level(self._start.mold.log_file, order.level)
+                elif isinstance(order, Share):
+                    share(self._pool, order.workers)
+                elif isinstance(order, Describe):
+                    describe(self._channel, order.number, self._service, self._start.slot)
                 elif isinstance(order, ReloadFailed | ReloadMended):
                     show_failure(self._app, order.traceback if isinstance(order, ReloadFailed) else "")
                 else:

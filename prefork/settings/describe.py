@@ -50,6 +50,7 @@ class Setting:
     above: bool
     words: tuple[str, ...]
     secret: bool
+    shortest: int  # of a text, in characters
 
     @property
     def flag(self) -> str:
@@ -87,6 +88,8 @@ class Setting:
             return f"{NOUNS['choice']} {', '.join(self.words)}"
         if self.kind == "list":
             return f"{NOUNS['list']} {self.items}" + (", at least one" if self.default else "")
+        if self.kind == "text" and self.shortest > 1:
+            return ", or ".join([f"a text of at least {self.shortest} characters", *self.words])
         noun = NOUNS[self.kind] + (f" of {self.unit}" if self.kind == "number" and self.unit else "")
         return ", or ".join([f"{noun} {self.bounds}".rstrip(), *self.words])
 
@@ -132,6 +135,7 @@ def _setting(name: str, hint: object, default: object) -> Setting:
         above=any(meta.gt is not None for meta in metas),
         words=words,
         secret=extra["secret"],
+        shortest=max((meta.min_length for meta in metas if meta.min_length is not None), default=0),
     )
 
 

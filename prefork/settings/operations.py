@@ -96,8 +96,8 @@ class OperationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Annotated[str, Meta(min_length=1)] | None,
         about(
             "operations",
-            "Address of the admin server with probes, metrics and dashboard: PORT, which is on 127.0.0.1, or "
-            "HOST:PORT.",
+            "Address of the admin server with probes, metrics and dashboard: PORT, which is on 127.0.0.1, HOST:PORT "
+            "or unix:/path.",
         ),
     ] = None
     admin_token: Annotated[

@@ -13,6 +13,7 @@ import msgspec
 from prefork.errors import UsageError
 from prefork.settings.declared import Settings
 from prefork.settings.describe import SETTINGS
+from prefork.settings.env_file import read_env_file
 from prefork.settings.values import from_file, from_text, printable
 
 PREFIX = "PREFORK_"
@@ -22,6 +23,7 @@ PROJECT_FILE = "pyproject.toml"
 TEST_PREFIX = "PREFORK_TEST_"
 # Kubernetes puts these into every container beside a Service called prefork or prefork-*.
 SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
+NO_VARIABLES: Mapping[str, str] = {}
 SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
 
 
@@ -44,7 +46,8 @@ class Source:
 
 
 def load(flags: Mapping[str, object], env: Mapping[str, str], folder: Path | None) -> Loaded:
-    """Flag before PREFORK_* before prefork.toml (or --config) before pyproject.toml before default.
+    """Flag before PREFORK_* before those of env files before prefork.toml (or --config) before pyproject.toml before
+    default.
 
     `flags` maps keys (settings, `target`, `config`) to text, to a bool for switches, to several texts for lists; None
     and nothing mean not given. `env` may hold anything. Without a folder, no file is read. UsageError names the source,
@@ -52,7 +55,7 @@ def load(flags: Mapping[str, object], env: Mapping[str, str], folder: Path | Non
     """
     values: dict[str, object] = {}
     origin: dict[str, str] = {}
-    for source in (_flags(flags), _environment(env), *_files(flags, env, folder)):
+    for source in _sources(flags, env, folder):
         for key, raw in source.values.items():
             # Also what a higher rank overrides is read: a wrong value should not wait for the day it counts.
             value = _value(key, raw, source)
@@ -65,6 +68,39 @@ def load(flags: Mapping[str, object], env: Mapping[str, str], folder: Path | Non
     return Loaded(settings, target if isinstance(target, str) else None, origin)
 
 
+def _sources(flags: Mapping[str, object], env: Mapping[str, str], folder: Path | None) -> list[Source]:
+    """All sources, the highest rank first."""
+    first = [_flags(flags), _environment(env)]
+    if folder is None:
+        return first
+    variables = _env_files(first, folder, env)
+    files = _files(flags, {**variables, **env}, folder)
+    if variables is NO_VARIABLES:
+        variables = _env_files(files, folder, env)
+        if variables.get(PREFIX + "CONFIG"):
+            raise UsageError("env_file: PREFORK_CONFIG is in a file that a settings file names; give it before that")
+    source = _environment(variables, "env_file")
+    if "env_file" in source.values:
+        raise UsageError("env_file: PREFORK_ENV_FILE is in an env file, which cannot name others")
+    names = {key: f"{name} (env file)" for key, name in source.names.items()}
+    return [*first, Source(source.values, names, spelled=True), *files]
+
+
+def _env_files(sources: Iterable[Source], folder: Path, env: Mapping[str, str]) -> Mapping[str, str]:
+    """What the env files that the first of these sources names have beyond `env`; NO_VARIABLES if none names any.
+
+    Of several files that have a variable, the last one's counts.
+    """
+    for source in sources:
+        if "env_file" in source.values:
+            paths = _value("env_file", source.values["env_file"], source)
+            found: dict[str, str] = {}
+            for path in paths if isinstance(paths, list) else []:
+                found |= read_env_file(str(folder / path))
+            return {name: value for name, value in found.items() if name not in env}
+    return NO_VARIABLES
+
+
 def _flags(flags: Mapping[str, object]) -> Source:
     given = {key: value for key, value in flags.items() if key != "config" and value is not None and value != ()}
     for key in given:
@@ -75,13 +111,13 @@ def _flags(flags: Mapping[str, object]) -> Source:
     return Source(given, names, spelled=True)
 
 
-def _environment(env: Mapping[str, str]) -> Source:
+def _environment(env: Mapping[str, str], where: str = "environment") -> Source:
     """An empty variable counts as not set: compose files write `PREFORK_WORKERS=${WORKERS:-}`."""
     variables = {setting.variable: key for key, setting in SETTINGS.items()} | {PREFIX + "TARGET": "target"}
     found: dict[str, object] = {}
     for name, text in env.items():
         if name.startswith(PREFIX) and text and name != PREFIX + "CONFIG" and not _foreign(name, text):
-            _refuse_unknown(name, [*variables, PREFIX + "CONFIG"], "environment")
+            _refuse_unknown(name, [*variables, PREFIX + "CONFIG"], where)
             found[variables[name]] = text
     return Source(found, {key: name for name, key in variables.items()}, spelled=True)
 
@@ -167,6 +203,11 @@ def _refuse_conflicts(settings: Settings, origin: Mapping[str, str]) -> None:
         raise UsageError(
             f"hang_seconds = {hang.show(settings.hang_seconds)} ({origin['hang_seconds']}) must be 0 or > "
             f"stall_seconds = {stall.show(settings.stall_seconds)} ({origin['stall_seconds']})"
+        )
+    if settings.scale_down_share >= settings.scale_up_share:
+        raise UsageError(
+            f"scale_down_share = {settings.scale_down_share:.15g} ({origin['scale_down_share']}) must be < "
+            f"scale_up_share = {settings.scale_up_share:.15g} ({origin['scale_up_share']}), or workers come and go"
         )
     if settings.offload_max != "auto" and settings.offload_min > settings.offload_max:
         raise UsageError(

@@ -60,7 +60,10 @@ class Channel:
         if self._put_back:
             return self._put_back.popleft()
         try:
-            wire, descriptors, _, _ = socket.recv_fds(self._socket, WIRE_BYTES, DESCRIPTORS)
+            try:
+                wire, descriptors, _, _ = socket.recv_fds(self._socket, WIRE_BYTES, DESCRIPTORS)
+            except ConnectionResetError:  # told once, if the other end left something unread; its words are here
+                wire, descriptors, _, _ = socket.recv_fds(self._socket, WIRE_BYTES, DESCRIPTORS)
         except BlockingIOError:
             return None
         except OSError as error:

@@ -148,4 +148,6 @@ def place_of(descriptor: int, index: int) -> Place:
 
 def own_place() -> Place:
     """Memory like it that nobody else sees, for a process that is in no server."""
-    return Place(mmap.mmap(-1, PLACE_BYTES), 0)
+    place = Place(mmap.mmap(-1, PLACE_BYTES), 0)
+    place.let(Tenant(os.getpid(), ROLES[0], -1, -1))
+    return place

@@ -2,11 +2,12 @@
 
 import contextlib
 import ctypes
+import logging
 import os
 import socket
 import stat
 import struct
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,6 +16,7 @@ from prefork.settings import Address, InheritedAddress, TcpAddress, UnixAddress,
 
 SEND_SECONDS: Final = 60  # a client that takes no byte of its answer for so long is gone (nginx: send_timeout)
 SYSTEMD_FIRST_FD: Final = 3  # sd_listen_fds(3)
+MOST_PASSED: Final = 1024  # sockets from systemd; a larger number is a mistake
 
 _SO_ATTACH_FILTER: Final = 26  # socket(7); Python does not name it
 _DROP_SYN: Final = (  # a classic BPF program over a TCP header: code, jump if true, jump if false, operand
@@ -23,6 +25,15 @@ _DROP_SYN: Final = (  # a classic BPF program over a TCP header: code, jump if t
     (0x06, 0, 0, 0),  # keep nothing of the packet
     (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
 )
+
+_log = logging.getLogger("prefork.listeners")
+
+
+@dataclass(slots=True)
+class Loan:
+    """Whether listeners that another server has left to us are still in its use, too."""
+
+    lent: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +44,8 @@ class Listener:
     name: str
     shared: bool  # cannot be opened once more beside itself with SO_REUSEPORT
     file: tuple[int, int, int] | None = None  # device, inode and time of the socket file we made
+    bind: str = ""  # what was asked for; the same for a master that takes over
+    loan: Loan | None = None  # as long as it is lent, socket and file are another's
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -43,28 +56,43 @@ class Listener:
     def refuse(self) -> None:
         """Begin no more connections: closing would reset those that come between the last accept and the close. A
         filter drops what begins one, so that the client tries again; handshakes on their way are completed."""
-        if not self.shared:
+        if not self.shared and not self._lent:
             program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _DROP_SYN))
             address = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(program))
             self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, address)
 
     def unlink(self) -> None:
         """Remove our socket file, unless another server has put its own there."""
-        if self.file is not None:
+        if self.file is not None and not self._lent:
             path = self.name.removeprefix("unix:")
             with contextlib.suppress(OSError):
                 if _identity(path) == self.file:
                     os.unlink(path)
 
+    @property
+    def _lent(self) -> bool:
+        return self.loan is not None and self.loan.lent
 
-def open_listeners(binds: list[str], backlog: int, reuse_port: bool, scheme: str = "http") -> list[Listener]:
-    """One listener per address; `scheme` is for the names of those on TCP. Raises BindError naming the address; nothing
-    stays then."""
+
+def open_listeners(
+    binds: list[str],
+    backlog: int,
+    reuse_port: bool,
+    scheme: str = "http",
+    left: Callable[[str], "Left | None"] = lambda bind: None,
+) -> list[Listener]:
+    """One listener per address; `scheme` is for the names of those on TCP; `left` gives the one that another master has
+    left for an address, if any. Raises BindError naming the address; nothing stays then."""
     opened: list[Listener] = []
     try:
         for bind in binds:
             for address in _resolve(parse_bind(bind), bind):
-                listener = _open(address, bind, backlog, reuse_port)
+                wanted = canonical(address)
+                found = left(wanted)
+                if found is None:
+                    listener = replace(_open(address, bind, backlog, reuse_port), bind=wanted)
+                else:
+                    listener = take(found, wanted, backlog, reuse_port)
                 if listener.name.startswith("http:"):
                     listener = replace(listener, name=scheme + listener.name.removeprefix("http"))
                 opened.append(listener)
@@ -79,22 +107,60 @@ def open_listeners(binds: list[str], backlog: int, reuse_port: bool, scheme: str
 def open_beside(listener: Listener, backlog: int) -> Listener:
     """Another listener on the same address, with a backlog of its own (SO_REUSEPORT, socket(7))."""
     if listener.shared:
-        return Listener(listener.socket.dup(), listener.name, True)
+        return Listener(listener.socket.dup(), listener.name, True, bind=listener.bind)
     end = socket.socket(listener.socket.family, socket.SOCK_STREAM)
     try:
         _listen(end, listener.socket.getsockname(), backlog, True)
     except OSError as error:
         end.close()
         raise BindError(f"cannot bind {listener.name} once more: {_words(error)}") from error
-    return Listener(end, listener.name, False)
+    return Listener(end, listener.name, False, bind=listener.bind)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A listener that another master has left to us: its descriptor, and what `Listener` tells of it."""
+
+    descriptor: int
+    family: int
+    shared: bool
+    file: tuple[int, int, int] | None
+    loan: Loan
+
+
+def take(left: Left, bind: str, backlog: int, reuse_port: bool) -> Listener:
+    """A listener of another master's as ours. Connections that wait in its backlog wait on."""
+    end = socket.socket(left.family, socket.SOCK_STREAM, 0, fileno=left.descriptor)
+    _prepare(end, backlog)
+    shared = left.shared or (reuse_port and not end.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
+    name = f"unix:{_path(end)}" if end.family == socket.AF_UNIX else _tcp_name(end)
+    return Listener(end, name, shared, left.file, bind, left.loan)
+
+
+def canonical(address: Address) -> str:
+    """What is asked for, in words that mean the same in whatever folder."""
+    if isinstance(address, InheritedAddress):
+        return f"fd://{address.fd}"
+    if isinstance(address, UnixAddress):
+        return f"unix:{os.path.abspath(address.path)}"
+    return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
 
 
 def systemd_binds(environment: MutableMapping[str, str]) -> list[str]:
-    """The sockets systemd passed to this process, as `fd://N` (sd_listen_fds(3)); removes its variables."""
-    passed = environment.pop("LISTEN_FDS", "0")
+    """The sockets systemd passed to this process, as `fd://N` (sd_listen_fds(3)); removes its variables. Warns of those
+    that are not for us."""
+    passed = environment.pop("LISTEN_FDS", "")
     meant_for = environment.pop("LISTEN_PID", "")
-    environment.pop("LISTEN_FDNAMES", None)
-    if not passed.isdigit() or meant_for != str(os.getpid()):
+    for name in ("LISTEN_FDNAMES", "LISTEN_PIDFDID"):
+        environment.pop(name, None)
+    if not passed:
+        return []
+    if not (passed.isascii() and passed.isdigit()) or int(passed) > MOST_PASSED:
+        _log.warning("LISTEN_FDS=%s is no number of sockets: none are taken from it", passed)
+        return []
+    if meant_for != str(os.getpid()):
+        whom = f"process {meant_for}" if meant_for else "nobody (there is no LISTEN_PID)"
+        _log.warning("LISTEN_FDS=%s is for %s, and we are %d: none are taken from it", passed, whom, os.getpid())
         return []
     return [f"fd://{SYSTEMD_FIRST_FD + number}" for number in range(int(passed))]
 

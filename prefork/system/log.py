@@ -29,6 +29,11 @@ def identify(role: str, slot: int | None = None, generation: int | None = None) 
         _identity["generation"] = generation
 
 
+def identity() -> dict[str, object]:
+    """Who this process is, as its lines say."""
+    return dict(_identity)
+
+
 def working_on(job: int | None, request: str | None) -> None:
     """Say which job this process runs, and for which request; every line it logs meanwhile carries both."""
     global _work
@@ -75,10 +80,15 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line.update((key, value) for key, value in vars(record).items() if key not in _STANDARD_FIELDS)
+        line.update(extra_fields(record))
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
+def extra_fields(record: logging.LogRecord) -> dict[str, object]:
+    """What its caller passed as `extra`."""
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD_FIELDS}
 
 
 class LogFile(logging.Handler):
@@ -137,6 +147,14 @@ def set_up(settings: Settings) -> LogFile:
     logger.setLevel(settings.log_level.upper())
     logger.propagate = False
     return handler
+
+
+def set_level(handler: logging.Handler, level: str) -> None:
+    """Log from this level on; the app's loggers too, where they write where ours do and have no level of their own."""
+    logging.getLogger("prefork").setLevel(level.upper())
+    root = logging.getLogger()
+    if handler in root.handlers:
+        root.setLevel(level.upper())
 
 
 def serve_root(handler: logging.Handler, settings: Settings) -> None:

@@ -20,6 +20,7 @@ except ImportError:  # the extra `standard` is not installed; ps then shows the 
     setproctitle = None  # type: ignore[assignment]
 
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
 _PR_SET_NAME: Final = 15
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
@@ -44,6 +45,12 @@ def set_title(title: str) -> None:
 def become_subreaper() -> None:
     """Adopt orphaned descendants (prctl(2), PR_SET_CHILD_SUBREAPER)."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def allow_dumps() -> None:
+    """Belong to our own user again, after a change of it (prctl(2), PR_SET_DUMPABLE): else our files in /proc are
+    root's, nobody may trace us, and there is no core dump."""
+    _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
 def yield_to_workers() -> None:
@@ -157,6 +164,20 @@ def reseed() -> None:
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
+
+
+def limit_descriptors(most: int) -> None:
+    """Set the soft limit on open descriptors, and the hard one too if it is lower, which only root may raise. Raises
+    OSError, ValueError."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = hard == resource.RLIM_INFINITY or hard >= most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard if enough else most))
+
+
+def limit_memory(most: int) -> None:
+    """Set the soft limit on address space, below the hard one (RLIMIT_AS): a failed allocation is a MemoryError."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def raise_descriptor_limit() -> int:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Final
 
 PAGE_BYTES: Final = 128  # two cache lines: the worker's words, then the master's
+PEAK_SECONDS: Final = 1.25  # who looks once a second, about, misses no peak
 RECORD_BYTES: Final = 128  # start time, then the beginning of the request line
 
 _RECORD = struct.Struct(f"d{RECORD_BYTES - 8}p")
 _REQUEST_LINE_END: Final = b" HTTP/1."
 
-# Words of 8 bytes, by index.
-_BEAT, _ACCEPTED, _CLOSED, _REQUESTS, _LAG, _BUSY = range(6)
+# Words of 8 bytes, by index. The last one: first word of the furthest record that was ever used.
+_BEAT, _ACCEPTED, _CLOSED, _REQUESTS, _LAG, _BUSY, _LAG_PEAK, _LAST = range(8)
 _MASTER_WAITS = 64 // 8
 
 
@@ -77,13 +78,20 @@ class Scoreboard:
         return self._floats[_LAG]
 
     @property
+    def lag_peak(self) -> float:
+        """The most of the last `PEAK_SECONDS`, or up to twice as long."""
+        return self._floats[_LAG_PEAK]
+
+    @property
     def busy(self) -> float:
-        """Share of the time between its last two beats that the worker was at work, 0 to 1."""
+        """Share of the time between its last two beats that the worker was at work, waited for a processor, was blocked
+        or had its threads blocked, 0 to 1."""
         return self._floats[_BUSY]
 
     def in_flight(self, now: float) -> list[InFlight]:
         """The requests that have begun and not ended, oldest first. `now` in monotonic seconds."""
-        starts = self._floats[PAGE_BYTES // 8 :: RECORD_BYTES // 8].tolist()
+        last = self._counts[_LAST]  # further on nothing was ever written, and to read it would take memory
+        starts = self._floats[PAGE_BYTES // 8 : last + 1 : RECORD_BYTES // 8].tolist() if last else []
         found = []
         for index in (index for index, start in enumerate(starts) if start):
             start, text = _RECORD.unpack_from(self._memory, PAGE_BYTES + index * RECORD_BYTES)
@@ -109,7 +117,10 @@ class ScoreboardWriter:
         self._counts = memoryview(self._memory).cast("Q")
         first, overflow = PAGE_BYTES // 8, (PAGE_BYTES + connections * RECORD_BYTES) // 8
         self._overflow = overflow
+        self._last = 0
         self._requests = 0
+        self._lag_before, self._lag_most = 0.0, 0.0  # of the span before, and of this one
+        self._span_ends = 0.0  # monotonic seconds
         self._free = list(
             range(overflow - RECORD_BYTES // 8, first - 1, -RECORD_BYTES // 8)
         )  # the first is popped first
@@ -120,6 +131,10 @@ class ScoreboardWriter:
         time since it did before."""
         self._floats[_BEAT] = now
         self._floats[_LAG] = lag
+        if now >= self._span_ends:
+            self._lag_before, self._lag_most, self._span_ends = self._lag_most, 0.0, now + PEAK_SECONDS
+        self._lag_most = max(self._lag_most, lag)
+        self._floats[_LAG_PEAK] = max(self._lag_before, self._lag_most)
         self._floats[_BUSY] = busy
         self._counts[_REQUESTS] = self._requests
 
@@ -133,7 +148,10 @@ class ScoreboardWriter:
 
     def opened(self) -> int:
         """The record for a new connection, as the index of its first word."""
-        return self._free.pop() if self._free else self._overflow
+        record = self._free.pop() if self._free else self._overflow
+        if record > self._last:
+            self._last = self._counts[_LAST] = record
+        return record
 
     def closed(self, record: int) -> None:
         """A connection is gone, and with it what it had in flight."""
@@ -166,3 +184,6 @@ class ScoreboardWriter:
 
     def refused(self, status: int) -> None:
         """What came was no request, and was answered so."""
+
+    def waited(self, seconds: float) -> None:
+        """So long after it was accepted the first bytes of a connection were read."""

@@ -4,6 +4,7 @@ import os
 import ssl
 import sys
 from collections.abc import Iterable
+from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
 from prefork.settings import Settings
@@ -22,6 +23,7 @@ class Certificates:
     def __init__(self, settings: Settings) -> None:
         """Reads the files. Raises UsageError naming the file and its setting."""
         self._settings = settings
+        self._seen: Stamp = ()
         self._stamp = self._seen = self._look()  # of the files in use; of those that were seen last
         self._wait = 0  # looks before files that did not change are worth reading
         self.context = self._read()
@@ -51,7 +53,7 @@ class Certificates:
         files = [*self._settings.tls_cert, *self._settings.tls_key]
         if self._settings.tls_ca is not None:
             files.append(self._settings.tls_ca)
-        return tuple(_stamp(path) for path in files)
+        return tuple(map(_stamp, files, self._seen or repeat(None)))
 
     def _read(self) -> CertificateContext:
         settings = self._settings
@@ -108,9 +110,12 @@ def ignore_malformed_names() -> None:
     sys.unraisablehook = hook
 
 
-def _stamp(path: str) -> tuple[int, int, int, int] | None:
+def _stamp(path: str, last: tuple[int, int, int, int] | None) -> tuple[int, int, int, int] | None:
+    """`last`: what it was when we looked before."""
     try:
         found = os.stat(path)
+    except PermissionError:  # in a folder of root's, from before we became another user (--user)
+        return last
     except OSError:
         return None
     # Not the time of the content: a file that could not be read is mended by chmod(1), and copies may keep that time.

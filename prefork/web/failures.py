@@ -1,6 +1,7 @@
 """What is logged when an app fails, and what the client gets to see of it."""
 
 import logging
+from collections.abc import Callable
 
 from prefork.system.tracebacks import app_traceback
 from prefork.web.error_page import accepts_html, error_page, last_line, request_section
@@ -11,10 +12,13 @@ from prefork.web.response import Response
 _UNKEPT = {"cache-control": "no-store"}
 
 logger = logging.getLogger("prefork.app")
+on_failure: Callable[[BaseException], None] | None = None  # told of each, with --otel
 
 
 def log_failure(request: Request, error: BaseException, what: str = "failed") -> None:
     """One record with the traceback, the request's id, method and path."""
+    if on_failure is not None:
+        on_failure(error)
     logger.error("request %s: %s %s %s", request.id, request.method, request.path, what, exc_info=error)
 
 

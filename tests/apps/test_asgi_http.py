@@ -414,5 +414,5 @@ async def _serve(app: AsgiApp) -> None:
     from prefork.apps.asgi_http import HttpCycle
     from tests.web.fake_exchange import FakeExchange
 
-    cycle = HttpCycle(FakeExchange())  # type: ignore[arg-type]  # all that is asked of it here
+    cycle = HttpCycle(FakeExchange(), {})  # type: ignore[arg-type]  # all that is asked of it here
     await app({}, cycle.receive, cycle.send)

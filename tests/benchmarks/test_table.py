@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.table import Bar, Measurement, bars_line, cpu_ratio, load_table, markdown
+from benchmarks.table import Bar, Measurement, bars_line, cpu_difference, cpu_ratio, load_table, markdown
 
 
 def one(server: str, number: int, cpu: float, p99: float | None = 1.0) -> Measurement:
@@ -26,6 +26,12 @@ def test_the_ratio_is_the_median_of_each_rounds_own_ratio() -> None:
 def test_a_round_that_one_of_both_missed_has_no_ratio() -> None:
     assert cpu_ratio([*DRIFTING[:2], one("prefork", 4, 1)], "prefork", "uvicorn") == 0.5
     assert cpu_ratio([one("prefork", 1, 10), one("uvicorn", 2, 20)], "prefork", "uvicorn") is None
+
+
+def test_the_difference_is_the_median_of_each_rounds_own_difference() -> None:
+    assert cpu_difference(DRIFTING, "uvicorn", "prefork") == 10
+    assert cpu_difference([*DRIFTING[:2], one("prefork", 4, 1)], "uvicorn", "prefork") == 10
+    assert cpu_difference([one("prefork", 1, 10), one("uvicorn", 2, 20)], "prefork", "uvicorn") is None
 
 
 @pytest.mark.parametrize(("figure", "verdict"), [(0.59, "yes"), (0.6, "yes"), (0.61, "**no**"), (None, "not measured")])

@@ -1,6 +1,9 @@
 """Whose child one is: requests are tracked before the first one, if the app has the package."""
 
+import importlib.util
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -10,24 +13,37 @@ from prefork.children.binding import track_if_used
 from prefork.jobs import context
 
 
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
+    """The modules of a process that has imported nothing else, and in which nobody has asked for a job or child."""
+    with monkeypatch.context() as patch:  # for a test's own calls: pytest needs the real ones
+        found = {"prefork": prefork, "prefork.children": prefork.children, "app": ModuleType("app")}
+        patch.setattr(context, "tracking", False)
+        patch.setattr(sys, "modules", found)
+        yield found
+
+
 @pytest.mark.parametrize("used", [True, False])
 def test_requests_are_tracked_from_the_first_one_if_the_app_has_children(
-    monkeypatch: pytest.MonkeyPatch, used: bool
+    modules: dict[str, ModuleType], used: bool
 ) -> None:
     """The first child may be asked for in a task that the first request has started, which is not told of it then."""
-    app = ModuleType("app")
     if used:
-        app.__dict__["programs"] = prefork.children
-    owners = [name for name, module in list(sys.modules.items()) if prefork.children in _modules(module)]
-    with monkeypatch.context() as patch:
-        for name in owners:  # these tests have it
-            if name != "prefork":
-                patch.delitem(sys.modules, name)
-        patch.setitem(sys.modules, "app", app)
-        patch.setattr(context, "tracking", False)
-        track_if_used()
-        assert context.tracking is used
+        modules["app"].__dict__["programs"] = prefork.children
+    track_if_used()
+    assert context.tracking is used
 
 
-def _modules(module: ModuleType) -> list[ModuleType]:
-    return [value for value in list(vars(module).values()) if isinstance(value, ModuleType)]
+def test_modules_that_load_themselves_when_looked_at_are_not_woken(
+    modules: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    """Such as those of importlib.util.LazyLoader: one that nobody needs may not even be able to load."""
+    (tmp_path / "sleeping.py").write_text("raise RuntimeError('woken')")
+    spec = importlib.util.spec_from_file_location("sleeping", tmp_path / "sleeping.py")
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    modules["sleeping"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(modules["sleeping"])
+    track_if_used()
+    assert not context.tracking

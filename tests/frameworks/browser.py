@@ -59,6 +59,10 @@ class Page:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
+    def resize(self, width: int, height: int) -> None:
+        """The size of what is seen, in CSS pixels."""
+        self._ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
     def screenshot(self, path: Path) -> None:
         """Write what is seen, as PNG."""
         path.write_bytes(base64.b64decode(self._ask("Page.captureScreenshot")["data"]))

@@ -27,6 +27,7 @@ class Flight:
         self.in_flight: dict[int, bytes] = {}
         self.requests: list[tuple[str, int]] = []  # method and status of what was answered
         self.refusals: list[int] = []
+        self.waits = 0  # connections whose first bytes have come
         self._next = 0
 
     def opened(self) -> int:
@@ -54,6 +55,9 @@ class Flight:
 
     def refused(self, status: int) -> None:
         self.refusals.append(status)
+
+    def waited(self, seconds: float) -> None:
+        self.waits += 1
 
 
 class Server:

@@ -25,6 +25,8 @@ class Site(Submitter):
             return Pool(Settings(**settings), lambda pool: LocalBackend(pool, self.spawner, processes))
 
         self.pool = self.loop.call(make)
+        assert isinstance(self.pool.backend, LocalBackend)
+        self.backend = self.pool.backend
 
     @property
     def orders(self) -> list[int]:

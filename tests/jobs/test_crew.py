@@ -239,6 +239,30 @@ def test_idle_ones_beyond_the_least_are_let_go_after_their_time(make: Make, leas
     assert site.spawner.ended == []
 
 
+def test_when_there_may_be_fewer_the_idle_ones_go_and_those_that_work_go_after_their_job(make: Make) -> None:
+    site = make(4, offload_min=1)
+    fars = site.booted(4)
+    jobs = [site.submit() for _ in range(3)]
+    given = [far.take() for far in fars[:3]]
+    assert given == [job.number for job in jobs]
+    site.loop.call(site.backend.limit, 2)
+    assert [far.sees_end() for far in fars] == [False, False, False, True]
+    for far, number in zip(fars, given, strict=False):
+        site.returns(far, number)
+    assert all(job.outcome.done() for job in jobs)
+    assert [far.sees_end() for far in fars[:3]].count(False) == 2
+    assert site.pool.queue.processes == 2
+
+
+def test_when_there_may_be_more_the_jobs_that_wait_get_them(make: Make) -> None:
+    site = make(1)
+    jobs = [site.submit() for _ in range(3)]
+    assert site.orders == [1]
+    site.loop.call(site.backend.limit, 3)
+    assert site.orders == [1, 2, 3]
+    assert [site.boot(number).take() for number in site.orders] == [job.number for job in jobs]
+
+
 def test_one_that_works_now_and_then_is_not_let_go(make: Make) -> None:
     site = make(1, offload_idle_seconds=20)
     (far,) = site.booted()

@@ -8,15 +8,28 @@ from tests.processes.client import Client
 class SecureClient(Client):
     """One connection. The handshake is made at once. Raises ssl.SSLError, OSError."""
 
-    def __init__(self, address: str, context: ssl.SSLContext, name: str | None = None, before: bytes = b"") -> None:
-        """`name` is the one to ask for; `before` is sent in the clear, first."""
+    def __init__(
+        self,
+        address: str,
+        context: ssl.SSLContext,
+        name: str | None = None,
+        before: bytes = b"",
+        wait: bool = False,
+    ) -> None:
+        """`name` is the one to ask for; `before` is sent in the clear, first; `wait`: not before `shake_hands`."""
         super().__init__(plain(address))
+        self._context = context
+        self._name = name
         try:
             self._socket.sendall(before)
-            self._socket = context.wrap_socket(self._socket, server_hostname=name)
+            if not wait:
+                self.shake_hands()
         except BaseException:
             self._socket.close()
             raise
+
+    def shake_hands(self) -> None:
+        self._socket = self._context.wrap_socket(self._socket, server_hostname=self._name)
 
     @property
     def session(self) -> ssl.SSLSocket:

@@ -47,6 +47,8 @@ class Recorder:
 
     def refused(self, status: int) -> None: ...
 
+    def waited(self, seconds: float) -> None: ...
+
 
 async def tell(exchange: Exchange) -> None:
     said = f"{exchange.client} {exchange.scheme} {exchange.tls is not None}"

@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from prefork.control.finding import dial
 from tests.processes.client import Client, Reply, fetch
 from tests.processes.patience import GUARD_SECONDS
 from tests.processes.proc import Process, children, look
@@ -69,7 +71,7 @@ class Tree:
         self._ready = os.fdopen(ready_read, "rb", buffering=0)
         log_read, log_write = _pipe()
         output_read, output_write = _pipe()
-        bind = [] if "--bind" in flags else ["--bind", "127.0.0.1:0"]
+        bind = [] if "--bind" in flags or "--config" in flags else ["--bind", "127.0.0.1:0"]
         self._process = subprocess.Popen(
             [
                 *command,
@@ -80,7 +82,7 @@ class Tree:
                 *flags,
             ],
             cwd=self.folder,
-            env=_environment(),
+            env=_environment(self.folder),
             stdin=subprocess.DEVNULL,
             stdout=output_write,
             stderr=log_write,
@@ -137,6 +139,16 @@ class Tree:
         """Wait until a worker of this slot is reported ready. Returns its pid."""
         return int(self.log.wait(rf"worker {slot} \(generation \d+, pid (\d+)\) is ready", since)[1])
 
+    def command(self, name: str, **arguments: object) -> Any:
+        """Have a command done through the control socket. Returns its result; raises CommandError."""
+        with dial(None, str(self.control_socket()), {}) as client:
+            return client.ask(name, **arguments)
+
+    def control_socket(self) -> Path:
+        """Of the only server in this folder."""
+        (found,) = (self.folder / "run" / "prefork").glob("*.sock")
+        return found
+
     # -- end
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -163,6 +175,11 @@ class Tree:
         self.send_signal(signal.SIGTERM)
         return self.wait_exit()
 
+    def wait_first_exit(self) -> int:
+        """Wait until the process that was started is gone; another master may serve by then. Returns the exit code."""
+        assert self._process is not None
+        return self._process.wait(GUARD_SECONDS)
+
     def close(self) -> None:
         """End whatever is left of it, at once."""
         self.close_clients()
@@ -182,6 +199,8 @@ class Tree:
 
     def report(self) -> str:
         """The evidence: processes, and the end of the log."""
+        if self._process is None:
+            return "it was not started"
         master = look(self.master)
         lines = [f"{p.pid} {p.title} {p.state}" for p in [*([master] if master else []), *children(self.master)]]
         for record in self.log.records[-REPORT_LINES:]:
@@ -205,7 +224,10 @@ def _pipe() -> tuple[int, int]:
     return high[0], high[1]
 
 
-def _environment() -> Mapping[str, str]:
+def _environment(folder: Path) -> Mapping[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith("PREFORK_")}
+    runtime = folder / "run"  # for the control socket
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    ours["XDG_RUNTIME_DIR"] = str(runtime)
     # No bytecode: a test changes an app's code within the second that its timestamp can tell.
     return {**ours, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}

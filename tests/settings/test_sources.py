@@ -151,6 +151,15 @@ def test_the_hang_limit_is_off_or_above_the_stall_limit(tmp_path: Path, hang: st
         assert refused(tmp_path, flags, env) == expected
 
 
+def test_the_share_to_scale_down_is_below_the_one_to_scale_up(tmp_path: Path) -> None:
+    assert load({"scale_down_share": "0.74"}, {}, tmp_path).settings.scale_up_share == 0.75
+    expected = (
+        "scale_down_share = 0.5 (--scale-down-share) must be < scale_up_share = 0.5 (PREFORK_SCALE_UP_SHARE), "
+        "or workers come and go"
+    )
+    assert refused(tmp_path, {"scale_down_share": "0.5"}, {"PREFORK_SCALE_UP_SHARE": "0.5"}) == expected
+
+
 def test_the_fewest_offloaders_are_no_more_than_the_most(tmp_path: Path) -> None:
     assert load({"offload_min": "2", "offload_max": "2"}, {}, tmp_path).settings.offload_min == 2
     assert load({"offload_min": "3"}, {}, tmp_path).settings.offload_max == "auto"
@@ -199,6 +208,6 @@ def test_a_project_file_of_others_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_secret_is_not_repeated_in_an_error() -> None:
-    with pytest.raises(UsageError, match=r"admin_token = \*\*\* must be") as error:
+    with pytest.raises(UsageError, match=r"admin_token = \*\*\* must be a text of at least 16 characters") as error:
         load({}, {"PREFORK_ADMIN_TOKEN": "hunter2", "PREFORK_ADMIN": "9100"}, None)
     assert "hunter2" not in str(error.value)

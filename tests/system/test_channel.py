@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefork.messages import (
+    Accept,
     ActorClosed,
     ActorFailed,
     ActorGone,
@@ -15,17 +16,25 @@ from prefork.messages import (
     ActorSession,
     ActorUp,
     BeActor,
+    Bequest,
     BootFailed,
     Changed,
+    Complete,
+    Describe,
+    Described,
     Drain,
     EndActor,
     EndProcess,
+    Estate,
     Fork,
     Forked,
     ForkProcess,
     HandBack,
+    Heirlooms,
     Leave,
     LeaveActor,
+    LogLevel,
+    LookAgain,
     Message,
     MoldReady,
     NotForked,
@@ -36,7 +45,10 @@ from prefork.messages import (
     ReloadMended,
     ReopenLogs,
     Room,
+    Share,
     Shared,
+    TakeOver,
+    Unable,
     WantActor,
     WantProcess,
     WantShared,
@@ -78,6 +90,18 @@ EVERY_MESSAGE: list[Message] = [
     ReloadFailed("Traceback\n  …\nNameError: name “x” is not defined"),
     ReloadMended(),
     ReopenLogs(),
+    LogLevel("debug"),
+    Share(workers=3),
+    LookAgain(),
+    Describe(number=3),
+    Described(number=3, left_out=1),
+    Accept(),
+    Estate(4245, generation=3, families=[2, 1], listeners=2, activated=False, workers=3),
+    Heirlooms([{"number": 0, "bind": "unix:/tmp/“http”", "file": [1, 2, 3]}]),
+    Complete([0, 1], idle=True),
+    TakeOver(),
+    Unable("no module named “shop”"),
+    Bequest([0, 0, 1]),
 ]
 
 
@@ -94,6 +118,15 @@ def test_every_kind_of_message_arrives_as_it_was_sent(ends: tuple[Channel, Chann
     for message in EVERY_MESSAGE:
         assert ends[0].send(message)
     assert [(ends[1].receive() or (None,))[0] for _ in EVERY_MESSAGE] == EVERY_MESSAGE
+
+
+def test_what_the_other_end_said_last_arrives_though_it_left_something_unread(ends: tuple[Channel, Channel]) -> None:
+    ends[0].send(Ready())
+    ends[1].send(BootFailed("no"))
+    ends[1].close()
+    assert ends[0].receive() == (BootFailed("no"), [])
+    with pytest.raises(ChannelClosed):
+        ends[0].receive()
 
 
 def test_an_empty_channel_has_nothing_and_does_not_wait(ends: tuple[Channel, Channel]) -> None:

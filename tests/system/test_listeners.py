@@ -188,5 +188,10 @@ def test_systemd_passes_sockets_from_descriptor_three_on() -> None:
         {"LISTEN_FDS": "x", "LISTEN_PID": str(os.getpid())},
     ],
 )
-def test_sockets_meant_for_another_process_are_not_taken(environment: dict[str, str]) -> None:
+def test_sockets_meant_for_another_process_are_not_taken(
+    environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    warned = "LISTEN_FDS" in environment
     assert systemd_binds(environment) == []
+    assert environment == {}
+    assert ("LISTEN_FDS" in caplog.text) is warned

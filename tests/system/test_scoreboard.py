@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from prefork.system.scoreboard import InFlight, Scoreboard, ScoreboardWriter, create, size
+from prefork.system.scoreboard import PEAK_SECONDS, InFlight, Scoreboard, ScoreboardWriter, create, size
 
 CONNECTIONS = 2
 
@@ -133,3 +133,15 @@ def test_memory_holds_one_record_more_than_connections() -> None:
     descriptor = create(CONNECTIONS)
     assert os.fstat(descriptor).st_size == size(CONNECTIONS)
     os.close(descriptor)
+
+
+def test_a_peak_of_the_lag_is_seen_by_who_looks_seldom(board: tuple[Scoreboard, ScoreboardWriter]) -> None:
+    reader, writer = board
+    writer.beat(100.0, lag=0.7)
+    for beat in range(1, 6):
+        writer.beat(100.0 + 0.25 * beat)
+    assert (reader.lag, reader.lag_peak) == (0.0, 0.7)  # PEAK_SECONDS later
+    for beat in range(6, 11):
+        writer.beat(100.0 + 0.25 * beat, lag=0.1)
+    assert (reader.lag, reader.lag_peak) == (0.1, 0.1)  # twice as late it is forgotten
+    assert PEAK_SECONDS == 5 * 0.25

@@ -2,6 +2,7 @@
 
 import logging
 from math import inf
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from prefork.children.actors.crew import ActorCrew, ActorHandle, Nobody
@@ -50,9 +51,10 @@ class Mailbox(Pool):
     log = _log
     backend: "ActorBackend"
 
-    def __init__(self, settings: Settings, terms: Terms, count: int, minder: Minder) -> None:
+    def __init__(self, settings: Settings, terms: Terms, count: int, minder: Minder, actor: str = "") -> None:
         """`count` processes, which `minder` ends."""
         self.terms = terms
+        self.actor = actor
         super().__init__(settings, lambda pool: ActorBackend(self, minder, count))
 
     def call(self, what: What, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
@@ -80,10 +82,14 @@ class Mailbox(Pool):
             self._go_on((CLOSE, opened.number), opened)
 
     def _make(self, what: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        payload = encode_call(what, name, args, kwargs, self._about(self.terms))
+        traced = name if type(what) is str or what[0] == OPEN else ""  # a stream has one span, not one for each page
+        about = self._about(self.terms, traced)
+        payload = encode_call(what, name, args, kwargs, about)
         future = self.loop.create_future()
         call = Call(self, self.next_number(), name, payload, self.terms, self.deadline(self.terms), False, future)
         call.handle, call.bound = None, False
+        if about is not None:
+            call.request = about.request
         self.add(call)
         return call
 
@@ -98,6 +104,7 @@ class Mailbox(Pool):
     def given(self, call: Call) -> None:
         """A call runs that was not in the queue."""
         call.apply(Event.GIVEN)
+        call.given_at = monotonic()
         self.queue.running += 1
 
 

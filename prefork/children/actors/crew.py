@@ -71,6 +71,9 @@ class ActorCrew(Crew):
     def refill(self) -> None:
         """They are started again without us."""
 
+    def let_go_surplus(self, handle: OffloaderHandle) -> None:
+        """There is none: others decide how many there are."""
+
     async def close(self) -> None:
         """They may live on: for others, or to end in order."""
         if self._sweeper is not None:

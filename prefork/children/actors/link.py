@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -86,7 +86,7 @@ class Client:
         settings = replace(
             settings, offload_queue=spec.mailbox, offload_wait_seconds=inf, offload_min=spec.count, offload_nice=0
         )
-        self.calls = Mailbox(settings, terms, spec.count, self)
+        self.calls = Mailbox(settings, terms, spec.count, self, order.message.name)
 
     def call(self, what: What, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """Raises what `Mailbox.call` does."""
@@ -184,6 +184,11 @@ class ActorLink:
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         self.home.spawner("actor").send(message, descriptors)
+
+    @property
+    def clients(self) -> Iterable[Client]:
+        """The actors that are connected, or about to be."""
+        return tuple(self._clients.values())
 
     def forget(self, client: Client) -> None:
         """It is closed."""

@@ -131,7 +131,12 @@ class Session(Runner):
             else:
                 inside = context.make(about.variables)
                 log.working_on(header.number, about.request)
-            value = call_job(inside, getattr(self._instance, what), args, kwargs)
+            method = getattr(self._instance, what)
+            if context.tracer is None or about is None:
+                value = call_job(inside, method, args, kwargs)
+            else:
+                with context.tracer.running(inside, self._name + what, header.number):
+                    value = call_job(inside, method, args, kwargs)
             reply = payload.encode_result(value, self._name + what)
             if reply.big:
                 self._arena.check(reply, f"the result of {self._name}{what}")

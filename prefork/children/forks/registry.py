@@ -1,6 +1,7 @@
 """The forked children of one home: ordered by number, told apart by it, ended with the home."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Final
 
 from prefork.children.forks.forked_child import ForkedProcess
@@ -45,6 +46,10 @@ class Forks:
         if child.ends() and child.number in self._processes:
             self._spawner.end(child.number, self._home.settings.children_grace_seconds if grace is None else grace)
 
+    @property
+    def living(self) -> Iterable[ForkedProcess]:
+        return self._processes.values()
+
     async def close(self) -> None:
         """End them all, and wait for that."""
         _all.pop(self._home, None)
@@ -70,6 +75,12 @@ class Forks:
         if child is not None:
             self._home.places.free()
             child.has_gone(status, out_of_memory, reason)
+
+
+def forked_in(home: Home) -> Iterable[ForkedProcess]:
+    """The children that live there, or are about to."""
+    found = _all.get(home)
+    return () if found is None else tuple(found.living)
 
 
 def forks(home: Home, name: str) -> Forks:

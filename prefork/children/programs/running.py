@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from prefork.children.binding import bind
@@ -191,6 +191,10 @@ class Programs:
         self._turn = asyncio.Lock()
         home.on_close.append(self.close)
 
+    @property
+    def running(self) -> Iterable[Running]:
+        return self._running
+
     async def start(self, make: Callable[[], T]) -> T:
         """Start one by calling `make`, which calls `run`, once there is a place for it. Raises ChildrenBusy,
         ChildNotStarted, and ChildError when its loop is closed meanwhile."""
@@ -247,6 +251,12 @@ def programs_of(home: Home) -> Programs:
     if found is None:
         found = _programs[home] = Programs(home)
     return found
+
+
+def running_in(home: Home) -> Iterable[Running]:
+    """The programs that run there."""
+    found = _programs.get(home)
+    return () if found is None else tuple(found.running)
 
 
 def _signal(leader: int, number: int) -> None:

@@ -58,6 +58,13 @@ async def gate(request: Request) -> str:
     return str(os.getpid())
 
 
+@app.get("/any/{rest:path}")
+async def anything(request: Request) -> str:
+    """The same, with a path of which anything can be part."""
+    await pass_gate()
+    return ""
+
+
 @app.get("/stream")
 async def stream(request: Request) -> StreamingResponse:
     """One piece at once, and one behind the gate."""

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -232,9 +233,7 @@ def who() -> dict[str, Any]:
         "ignored": [
             number.name for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is signal.SIG_IGN
         ],
-        "descriptors": {
-            name: os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if alive(name)
-        },
+        "descriptors": dict(open_now()),
         "random": random.random(),
         "tenant": tenant.get(),
         "started": started,
@@ -244,8 +243,11 @@ def who() -> dict[str, Any]:
     }
 
 
-def alive(descriptor: str) -> bool:
-    return os.path.lexists(f"/proc/self/fd/{descriptor}")
+def open_now() -> Iterator[tuple[str, str]]:
+    """What this process has open, by number; not what it took to list that, nor what another thread has closed."""
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            yield name, os.readlink(f"/proc/self/fd/{name}")
 
 
 # -- endpoints
