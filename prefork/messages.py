@@ -1,13 +1,20 @@
-"""Everything the processes say to each other. Frozen, with sender and receiver; the wire rebuilds only these.
+"""Everything the processes say to each other. Frozen, with sender and receiver; the wire rebuilds only these, and only
+with fields of their types: the master may be root, and app code can write to its worker's or mold's channel.
 
 Connections do not travel in messages but through the hand-out socket, beside which a message is rare.
 """
 
 import json
 from dataclasses import asdict, dataclass
-from typing import get_args
+from typing import Annotated, get_args
+
+from msgspec import Meta, convert
 
 TEXT_CHARACTERS = 10 * 1024  # of a traceback; at up to 12 bytes each in JSON it fits a message (channel.WIRE_BYTES)
+
+Pid = Annotated[int, Meta(ge=1, lt=1 << 31)]  # of one process: 0 and what is below are whole groups to kill(2)
+Index = Annotated[int, Meta(ge=0, lt=256)]  # a byte on its way to a worker (system/handoff.py)
+Bytes = Annotated[int, Meta(ge=0, lt=1 << 63)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ class Forked:
     """mold → master: what was ordered as `serial` is process `pid`, and your child."""
 
     serial: int
-    pid: int
+    pid: Pid
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,7 @@ class Room:
 class HandBack:
     """worker → master: an idle connection, for another worker. Carries its descriptor."""
 
-    listener: int
+    listener: Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +221,7 @@ class WantShared:
     """mold or worker → master: the app asks for `size` bytes of memory of that name. The import waits."""
 
     name: str
-    size: int
+    size: Bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,10 +413,20 @@ def encode(message: Message) -> bytes:
 def decode(wire: bytes) -> Message:
     """The message in `wire`. Raises ValueError when it is none of ours."""
     try:
-        name, fields = json.loads(wire)
-        return _TYPES[name](**fields)
-    except (KeyError, TypeError, ValueError) as error:
+        name, fields = json.loads(wire, parse_constant=_constant)
+        kind = _TYPES[name]
+        message: Message = convert(fields, kind)
+        if len(fields) > len(asdict(message)):
+            raise ValueError("there are more fields")
+        return message
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"not a prefork message: {wire[:100]!r}") from error
+
+
+def _constant(name: str) -> float:
+    if name == "NaN":  # no time that anything could be due at
+        raise ValueError(name)
+    return float(name)
 
 
 def shorten(traceback: str) -> str:

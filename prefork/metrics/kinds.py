@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Final
 
 # Seconds, from what a small handler takes to what a client waits for.
-SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+SECONDS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 MOST_BUCKETS: Final = 100
 MOST_LABELS: Final = 16
 HELP_CHARACTERS: Final = 500

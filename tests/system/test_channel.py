@@ -202,9 +202,28 @@ def test_what_is_no_message_of_ours_is_refused(wire: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "wire", [b'["Ready", {"extra": 1}]', b'["Fork", {"slot": 1}]', b'["os", {}]', b"[[], {}]", b"[1]"]
+    "wire",
+    [
+        b'["Ready", {"extra": 1}]',
+        b'["Ready", []]',
+        b'["Fork", {"slot": 1}]',
+        b'["os", {}]',
+        b"[[], {}]",
+        b"[1]",
+        b"[" * 100_000,
+        b'["Forked", {"serial": 7, "pid": "1"}]',
+        b'["Forked", {"serial": 7, "pid": 0}]',  # kill(2): our own group
+        b'["Forked", {"serial": 7, "pid": -1}]',  # kill(2): everybody
+        b'["Forked", {"serial": 7, "pid": 4294967296}]',
+        b'["HandBack", {"listener": 256}]',
+        b'["WantShared", {"name": "a", "size": 9223372036854775808}]',
+        b'["WantProcess", {"role": ["offloader"], "number": 1}]',
+        b'["EndProcess", {"role": "offloader", "number": 1, "grace": "1"}]',
+        b'["EndProcess", {"role": "offloader", "number": 1, "grace": NaN}]',
+    ],
 )
 def test_a_message_with_other_fields_or_of_another_kind_is_refused(wire: bytes) -> None:
+    """App code can write to its worker's channel; what it says must not stop the master, which may be root's."""
     with pytest.raises(ValueError, match="not a prefork message"):
         decode(wire)
 
