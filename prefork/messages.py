@@ -14,7 +14,7 @@ TEXT_CHARACTERS = 10 * 1024  # of a traceback; at up to 12 bytes each in JSON it
 
 Pid = Annotated[int, Meta(ge=1, lt=1 << 31)]  # of one process: 0 and what is below are whole groups to kill(2)
 Index = Annotated[int, Meta(ge=0, lt=256)]  # a byte on its way to a worker (system/handoff.py)
-Bytes = Annotated[int, Meta(ge=0, lt=1 << 63)]
+Bytes = Annotated[int, Meta(ge=0, le=1 << 62)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prefork.cli import command
+from prefork.cli.subcommands import ALL
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -31,7 +31,7 @@ MIGRATING = (ROOT / "docs" / "migrating.md").read_text()
 
 
 def ours() -> set[str]:
-    parameters = [parameter for one in command.commands.values() for parameter in one.params]
+    parameters = [parameter for one in ALL.values() for parameter in one.params]
     return {flag for parameter in parameters for flag in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
 
 

@@ -9,11 +9,7 @@ from collections.abc import Sequence
 import click
 
 from prefork import __version__
-from prefork.cli.check import check
-from prefork.cli.control import SUBCOMMANDS
 from prefork.cli.serve import serve
-from prefork.cli.show import settings
-from prefork.cli.top import top
 from prefork.errors import PreforkError
 
 __all__ = ["command", "main"]
@@ -21,7 +17,24 @@ __all__ = ["command", "main"]
 INTERRUPTED = 128 + 2  # what a shell reports for SIGINT
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+class Subcommands(click.Group):
+    """Imports all of them only when another than `serve` is asked for: what a server does not need would delay its
+    start, and stay with all its processes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from prefork.cli.subcommands import ALL
+
+        return sorted(ALL)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == serve.name:
+            return serve
+        from prefork.cli.subcommands import ALL
+
+        return ALL.get(cmd_name)
+
+
+@click.group(cls=Subcommands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def command(context: click.Context) -> None:
@@ -29,10 +42,6 @@ def command(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(2)
-
-
-for _subcommand in (serve, check, settings, top, *SUBCOMMANDS):
-    command.add_command(_subcommand)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -56,7 +56,8 @@ class Channel:
             self.send(message)
 
     def receive(self) -> tuple[Message, list[int]] | None:
-        """The next message and its descriptors; None when there is none yet. Raises ChannelClosed."""
+        """The next message and its descriptors; None when there is none yet. Raises ChannelClosed, and
+        ValueError for what is none."""
         if self._put_back:
             return self._put_back.popleft()
         try:
@@ -72,7 +73,12 @@ class Channel:
             raise ChannelClosed("end of file")
         for descriptor in descriptors:  # CPython's recv_fds() ignores its flags, MSG_CMSG_CLOEXEC among them
             os.set_inheritable(descriptor, False)
-        return decode(wire), descriptors
+        try:
+            return decode(wire), descriptors
+        except ValueError:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
 
     def put_back(self, messages: Iterable[tuple[Message, list[int]]]) -> None:
         """Let these be the next to be received. The descriptor does not tell that they are there."""

@@ -6,13 +6,11 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from prefork.processes.admin import CONNECTIONS
-from prefork.processes.kept_admin import BACKLOG
 from tests.processes.client import Client, Reply
 from tests.processes.gate import Gate
 from tests.processes.proc import Death, descriptors, wait_same
@@ -193,7 +191,7 @@ def test_many_scrapes_are_answered_and_count_exactly(calm: tuple[Tree, Admin]) -
 
 def test_clients_that_ask_nothing_or_read_nothing_keep_no_probe_out(calm: tuple[Tree, Admin]) -> None:
     _, admin = calm
-    clients = [Client(admin.address) for _ in range(CONNECTIONS + BACKLOG // 2)]
+    clients = [Client(admin.address) for _ in range(CONNECTIONS + 8)]
     for client in clients[: CONNECTIONS // 2]:
         client.send_raw(b"GET /livez HT")
     assert admin.probes() == (200, "ready: 2 of 2 workers")
@@ -240,8 +238,6 @@ def test_it_holds_nothing_that_is_not_its_own(calm: tuple[Tree, Admin]) -> None:
         "/memfd:prefork-ledger (deleted)",
         "/memfd:prefork-ring (deleted)",
     }
-    maps = Path(f"/proc/{admin.pid}/maps").read_text()
-    assert "prefork-scoreboard" not in maps
 
 
 def test_an_upgrade_takes_the_admin_along_and_no_probe_fails(tree: Tree) -> None:

@@ -1,6 +1,7 @@
 """Messages and descriptors between two ends."""
 
 import os
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -146,6 +147,17 @@ def test_the_receiver_owns_duplicates_of_the_descriptors(ends: tuple[Channel, Ch
     assert not os.get_inheritable(theirs_read)
     os.close(theirs_read)
     os.close(theirs_write)
+
+
+def test_the_descriptors_of_what_is_no_message_are_closed(ends: tuple[Channel, Channel]) -> None:
+    read, write = os.pipe()
+    with socket.socket(fileno=os.dup(ends[0].fileno())) as raw:
+        socket.send_fds(raw, [b"nonsense"], [write])
+    os.close(write)
+    with pytest.raises(ValueError, match="not a prefork message"):
+        ends[1].receive()
+    assert os.read(read, 1) == b""  # nobody has the other end any more
+    os.close(read)
 
 
 def test_as_many_descriptors_as_promised_travel_in_one_message(ends: tuple[Channel, Channel]) -> None:
