@@ -273,8 +273,8 @@ class Accept:
 
 @dataclass(frozen=True, slots=True)
 class Estate:
-    """master → new master: who I am, and what my connections are, by the index of their listener. So many of my listeners
-    follow. `activated`: they came from systemd, and the settings do not count. I have so many `workers`.
+    """master → new master: who I am, and what my connections are, by the index of their listener. So many of my
+    listeners follow. `activated`: they came from systemd, and the settings do not count. I have so many `workers`.
     Carries a memfd with my events."""
 
     pid: int

@@ -69,14 +69,15 @@ def test_the_errors_and_decisions_know_nothing_of_the_system() -> None:
             )
 
 
-def test_the_master_has_nothing_loaded_of_the_app_and_its_loop() -> None:
+def test_the_master_has_nothing_loaded_of_the_app_and_its_loop_or_of_other_commands() -> None:
     """What it does not import cannot bring it down, and its molds fork without a trace of it."""
-    program = "import sys, prefork.processes.master; print(*sys.modules)"
+    program = "import sys, prefork.cli, prefork.processes.master; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     forbidden = {"asyncio", "uvloop", "httptools", "prefork.http", "prefork.web", "prefork.apps", "watchfiles"}
-    assert not set(loaded.split()) & forbidden
+    other_commands = {"prefork.cli.subcommands", "prefork.cli.control", "prefork.cli.top", "rich"}
+    assert not set(loaded.split()) & (forbidden | other_commands)
 
 
 @pytest.mark.parametrize("path", IN_MEMORY, ids=name)

@@ -15,6 +15,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from prefork.apps.application import Application
 from prefork.http.exchange import Exchange
+from prefork.http.recorder import KNOWN_METHODS
 from prefork.http.service import FlightRecorder
 from prefork.jobs import tracing
 from prefork.settings import Settings
@@ -23,9 +24,6 @@ from prefork.web import failures
 
 R = TypeVar("R", bound=FlightRecorder)
 
-KNOWN_METHODS: Final = frozenset(
-    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
-)
 OTHER_METHOD: Final = "_OTHER"
 LEFT: Final = "prefork.errors.Disconnected"  # the error of a request whose client did not wait for the answer
 CUT: Final = "cut"  # that of a response which the server has cut
@@ -74,7 +72,7 @@ class TracedApplication:
         around = propagate.extract(exchange, getter=_FIELDS)
         method = exchange.method if exchange.method in KNOWN_METHODS else OTHER_METHOD
         span = _tracer.start_span(
-            "HTTP" if method == OTHER_METHOD else method,
+            _name(exchange),
             context=around,
             kind=SpanKind.SERVER,
             attributes=_attributes(exchange, method),
@@ -113,7 +111,7 @@ def end(exchange: Exchange) -> None:
     if span is None:
         return
     if exchange.route:
-        span.update_name(f"{exchange.method} {exchange.route}")
+        span.update_name(f"{_name(exchange)} {exchange.route}")
         span.set_attribute("http.route", exchange.route)
     if exchange.status:
         span.set_attribute("http.response.status_code", exchange.status)
@@ -127,6 +125,11 @@ def end(exchange: Exchange) -> None:
         span.set_attribute("error.type", str(exchange.status))
         span.set_status(Status(StatusCode.ERROR))
     span.end()
+
+
+def _name(exchange: Exchange) -> str:
+    """That of a span whose route is not known: clients must not make up names."""
+    return exchange.method if exchange.method in KNOWN_METHODS else "HTTP"
 
 
 def _cut(span: Span) -> None:

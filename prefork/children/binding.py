@@ -24,7 +24,7 @@ def track_if_used() -> None:
 
 
 def _held_by(module: object) -> list[object]:
-    """What a module has, without waking one that loads itself when it is first looked at (importlib.util.LazyLoader)."""
+    """What a module has, without waking one that loads itself when first looked at (importlib.util.LazyLoader)."""
     try:
         return list(object.__getattribute__(module, "__dict__").values())
     except AttributeError:  # anything may stand among the modules

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 from prefork.control.conversation import HALF_LINE_SECONDS, IDLE_SECONDS, WRITE_SECONDS
 from prefork.control.events import EVENTS, OF_A_KIND
+from prefork.control.happened import KINDS
 from prefork.control.place import NAMESAKES
 from prefork.control.socket import CONNECTIONS
 from prefork.control.table import COMMANDS, Argument, Command
@@ -69,6 +72,9 @@ see it.
 
 ## Commands
 """
+_KINDS = ", ".join(f"`{kind}`" for kind in KINDS)
+_EVENT = f"The field `event` says in a word what happened ({_KINDS}), and `worker` to whom."
+
 NOTES = {
     "connections": """\
 Requests in flight are read from shared memory, targets without their query. Open connections are told by the workers;
@@ -82,8 +88,9 @@ started here *would* have, and where each value comes from. Secrets are masked i
     "events": f"""\
 The lines of the master's log from `info` on, whatever `--log-level` says, with the fields that JSON logs have. The last
 {EVENTS} are kept, and of the same line with other numbers {OF_A_KIND}: a worker that dies all the time does not push
-out why. `prefork events --follow` goes on with what comes. After an upgrade that is what the new master sees; its list
-begins anew, while the log goes on.""",
+out why. `prefork events --follow` goes on with what comes. An upgrade takes them along.
+
+{fill(_EVENT, 120)}""",
     "reload": "As SIGHUP. `--canary 10%`: [canary reload](canary.md).",
     "upgrade": """\
 As SIGUSR2: [upgrade](upgrade.md). It is answered when the new master serves, or with the reason why it could not

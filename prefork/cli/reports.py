@@ -59,6 +59,9 @@ def status(found: ServerStatus, width: int | None) -> str:
         trial = found.canary
         left = f"{duration(trial.left)} left" if trial.state == "serving" else trial.state
         lines.append(("canary", f"generation {trial.generation} gets {percent(trial.share)}, {left}"))
+    if found.lost_lines:
+        lost = f"{count(found.lost_lines)} line{'' if found.lost_lines == 1 else 's'} lost"
+        lines.append(("log", f"{lost}: the disk is full, or nobody reads them"))
     if found.upgrading:
         lines.append(("upgrade", "another master is about to take over"))
     head = "\n".join(f"{name:<12} {text}" for name, text in lines)

@@ -14,9 +14,9 @@ def serve(**flags: object) -> int:
     """Serve TARGET, an app named as module:name or module:factory()."""
     from prefork.processes.takeover import telling_failure  # here, because the other commands need no server
 
-    with telling_failure(os.environ):
+    with telling_failure(os.environ) as over:
         loaded = load_settings(flags)
         target = need_target(loaded)
         from prefork.processes.master import run
 
-        return run(loaded.settings, target)
+        return run(loaded.settings, target, over)

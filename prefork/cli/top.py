@@ -68,13 +68,17 @@ class Server:
     def __init__(self, dial: Callable[[], Connection]) -> None:
         self._dial = dial
         self._client: Connection | None = None
+        self._leaves = False  # it ends
         self._frames = Frames()
         self._memory: dict[int, int | None] = {}
         self._weighed_at = 0.0  # monotonic seconds
 
     def look(self) -> Frame:
         """What is new. Raises CommandError."""
+        if self._leaves:
+            self.close()  # after an upgrade another master listens there
         status = self._ask(ServerStatus, "status")
+        self._leaves = status.state == "stopping"
         if self._frames.take(status, self._new_events()):
             self._frames.take(status, self._new_events())
         jobs = self._ask(list[JobStatus], "jobs")

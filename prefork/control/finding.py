@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -11,6 +12,7 @@ from prefork.control.place import AUTO, NONE
 from prefork.errors import CommandError
 
 CONNECT_SECONDS = 5.0
+AGAIN_SECONDS = 0.02  # to a socket whose backlog is full
 
 
 def dial(
@@ -63,7 +65,7 @@ def _connect(address: str, own: bool) -> socket.socket:
     end = socket.socket(socket.AF_UNIX)
     try:
         end.settimeout(CONNECT_SECONDS)
-        end.connect(address)
+        _connect_patiently(end, address)
         if own and peer_uid(end) not in (0, os.geteuid()):
             raise CommandError(f"{addresses.show(address)} belongs to another user (uid {peer_uid(end)})")
     except OSError as error:
@@ -75,3 +77,16 @@ def _connect(address: str, own: bool) -> socket.socket:
         end.close()
         raise
     return end
+
+
+def _connect_patiently(end: socket.socket, address: str) -> None:
+    """Wait for room in the backlog, as a Unix socket with a timeout does not (connect(2), EAGAIN). Raises OSError."""
+    until = time.monotonic() + CONNECT_SECONDS
+    while True:
+        try:
+            end.connect(address)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(AGAIN_SECONDS)

@@ -122,12 +122,14 @@ def bytes_needed(workers: int) -> int:
 
 
 class History:
-    """The samples of the last hour as JSON: written once, read by every dashboard."""
+    """The samples of the last hour as JSON, as far as they fit: written once, read by every dashboard."""
 
-    def __init__(self, store: Ring | None = None) -> None:
-        """What an earlier process has left in `store` is taken over."""
+    def __init__(self, store: Ring | None = None, most: int = LARGEST_BYTES) -> None:
+        """What an earlier process has left in `store` is taken over. `most` bytes are kept."""
         self._store = store
-        self._samples: deque[tuple[float, bytes]] = deque(maxlen=SAMPLES)
+        self._most = most
+        self._bytes = 0
+        self._samples: deque[tuple[float, bytes]] = deque()
         for record in () if store is None else store:
             self._keep(_at.decode(record).at, record)
 
@@ -143,8 +145,11 @@ class History:
     def _keep(self, at: float, record: bytes) -> None:
         # The clock was set back: what it has called later than now is in nobody's order any more.
         while self._samples and self._samples[-1][0] >= at:
-            self._samples.pop()
+            self._bytes -= len(self._samples.pop()[1])
         self._samples.append((at, record))
+        self._bytes += len(record)
+        while len(self._samples) > SAMPLES or self._bytes > self._most:
+            self._bytes -= len(self._samples.popleft()[1])
 
     def newer(self, at: float) -> list[bytes]:
         """The samples after that time (seconds of the epoch), the oldest first."""

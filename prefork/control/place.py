@@ -16,7 +16,7 @@ from prefork.control import address as addresses
 
 AUTO: Final = "auto"
 NONE: Final = "none"
-BACKLOG: Final = 16
+BACKLOG: Final = 128
 LOCK_ROUNDS, LOCK_SECONDS = 10, 0.02
 NAMESAKES: Final = 9  # servers of one name: main, main-2 … main-9
 

@@ -111,6 +111,7 @@ class ServerStatus(Struct, frozen=True, kw_only=True):
     jobs: JobsStatus
     canary: CanaryStatus | None = None
     upgrading: bool = False
+    lost_lines: int = 0  # of the log and the access log
 
 
 class RequestStatus(Struct, frozen=True, kw_only=True):

@@ -115,7 +115,8 @@ def _title(frame: Frame, width: int) -> Text:
         *status.addresses,
     ]
     if status.canary:
-        parts.insert(0, f"canary g{status.canary.generation} {percent(status.canary.share)} {duration(status.canary.left)}")
+        trial = status.canary
+        parts.insert(0, f"canary g{trial.generation} {percent(trial.share)} {duration(trial.left)}")
     text.append("  " + "  ".join(parts))
     return _line(text, width)
 

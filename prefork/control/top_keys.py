@@ -79,9 +79,10 @@ HELP: Final = Text(
         "",
         "In a text: up, down, page up, page down, home, end; q or escape closes it.",
         "",
-        "LAG is how late an event loop came round; of a stalled worker, for how long it",
-        "has been silent. P50 and P99 are of the last 10 s. MEM is PSS: what is shared by",
-        "several processes counts in parts (RSS where it cannot be read).",
+        "LAG is how late an event loop came round, the most of the last second or two;",
+        "of a stalled worker, for how long it has been silent. P50 and P99 are of the",
+        "last 10 s. MEM is PSS: what is shared by several processes counts in parts",
+        "(RSS where it cannot be read).",
     ),
 )
 

@@ -47,7 +47,8 @@ class Autoscale:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._loads: deque[Load] = deque()  # of the last `scale_up_seconds`
+        self._memory = max(settings.scale_up_seconds, 2 * period(settings))  # seconds; two measurements at least
+        self._loads: deque[Load] = deque()  # of that time
         self._since = 0.0  # from when on they were measured without a gap
         self._calm_since: float | None = None  # from when on one worker less would have done
         self._told: set[str] = set()  # limits that a verdict has named, since the last change
@@ -79,7 +80,7 @@ class Autoscale:
         return self._change(wanted, -1, why, low, "fewer")
 
     def _keep(self, load: Load) -> None:
-        while self._loads and self._loads[0].at < load.at - self._settings.scale_up_seconds:
+        while self._loads and self._loads[0].at < load.at - self._memory:
             self._loads.popleft()
         if not self._loads:
             self._since = load.at

@@ -34,6 +34,11 @@ class Departure:
             return "draining"
         return "ready" if self.serves else "booting"
 
+    @property
+    def ends(self) -> bool:
+        """Whether the stop has begun, or will when its delay has passed."""
+        return self.stopping or self.stop_at is not None
+
     def drain(self, now: float) -> None:
         """Say from now on that it will not be for long; a stop may then come without delay."""
         if self._draining_since is None:

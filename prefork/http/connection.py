@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: cuts the bytes into requests, runs one exchange at a time, closes so that the client knows.
+"""One HTTP/1.1 connection: cuts the bytes into requests, runs one exchange at a time, and takes leave.
 
 What a slow or hostile client can make us hold, per connection: one head (`max_target` + `max_header_bytes`), 64 KiB of
 request body or of pipelined requests plus one read of the loop (256 KiB), and one response beyond the transport's
@@ -6,18 +6,17 @@ write buffer (64 KiB): the next request is not started, and a streaming app not 
 """
 
 import asyncio
-from enum import Enum, auto
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from prefork.errors import Disconnected, RequestError
-from prefork.http.body import ChunkedFraming, Framing, LengthFraming
+from prefork.http.body_reading import BodyReading
+from prefork.http.closing import Phase
 from prefork.http.encoding import encode_fields, status_line
 from prefork.http.exchange import Exchange
 from prefork.http.head import HEAD_END, refusal
 from prefork.http.incoming import IncomingBody
-from prefork.http.outgoing import Outgoing
 from prefork.http.peer import Peer, peer_of
 from prefork.http.successor import Successor
 
@@ -26,72 +25,41 @@ if TYPE_CHECKING:
 
 PIPELINED_REQUESTS: Final = 16  # waiting behind the one in progress; past it the socket is not read
 READ_AHEAD_BYTES: Final = 64 * 1024  # the same bound for requests that are large
-DRAIN_BYTES: Final = 64 * 1024  # of a body the app did not read; more is not worth keeping a connection for
-LINGER_SECONDS: Final = 5.0  # how long a refused client may take to read why (nginx: lingering_timeout)
 FIRST_REQUEST_SECONDS: Final = 1.0  # a worker that leaves waits this long for what may be on its way to it
 LEADING_BLANKS: Final = 16  # bytes of empty lines before a request (RFC 9112, 2.2 asks for one line)
-
-
-class Phase(Enum):
-    """What the bytes that arrive next are."""
-
-    HEAD = auto()  # of the next request: nothing is in progress
-    EXCHANGE = auto()  # body of the request in progress, then requests that wait
-    DRAINING = auto()  # rest of a body whose response is written
-    LINGERING = auto()  # nothing we will look at: the answer was the last one
-    CLOSED = auto()
-
 
 _HEAD, _EXCHANGE, _DRAINING, _LINGERING, _CLOSED = Phase  # module names: an enum's attributes cost a call each
 
 
-class Connection(Outgoing):
+class Connection(BodyReading):
     """The server's side of one client connection."""
 
     __slots__ = (
-        "_at",
         "_blanks",
-        "_buffer",
-        "_eof",
-        "_exchange",
         "_head_begun",
         "_peer",
-        "_task",
         "accepted_at",
-        "deadline",
         "fresh",
         "index",
         "listener",
         "opened_at",
-        "phase",
         "queue_wait",
         "requests",
-        "service",
-        "was_cut",
     )
     stays = False  # with this worker: it cannot be given to another
     encrypted = False
 
     def __init__(self, service: "Service", listener: int, peer: Peer | None = None) -> None:
-        super().__init__(service.loop)
-        self.service = service
+        super().__init__(service)
         self.listener = listener  # index of the one it was accepted from
-        self.phase = _HEAD
-        self.deadline = inf  # on the loop's clock; the service sweeps
         self.fresh = True  # no request has come yet
         self.requests = 0  # that have begun
         self.opened_at = service.now  # on the loop's clock, as of the last sweep
         self.accepted_at = 0.0  # monotonic seconds, until its first bytes have come
         self.queue_wait = 0.0  # seconds from then until they had
-        self.was_cut = False  # by us, with a request of a client that was there
         self.index = -1  # of this connection's record of the request in flight
         self._peer = peer
-        self._buffer = b""
-        self._at = 0  # bytes of the buffer before this are done with
         self._blanks = 0
-        self._exchange: Exchange | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._eof = False
         self._head_begun = False
 
     def __repr__(self) -> str:
@@ -103,16 +71,6 @@ class Connection(Outgoing):
         if self._peer is None:
             self._peer = peer_of(self._transport)
         return self._peer
-
-    @property
-    def exchange(self) -> Exchange | None:
-        """The request in progress, or the one whose body is read over."""
-        return self._exchange
-
-    @property
-    def left(self) -> bool:
-        """Whether the client has closed its side, or is gone."""
-        return self._eof or self.lost
 
     # -- what the loop reports
 
@@ -254,11 +212,6 @@ class Connection(Outgoing):
             # The batch is written once the app has had its first step: a response that is ready by then joins it.
             self.loop.call_soon(self._flush_unless_answered, exchange)
 
-    def _framing(self, exchange: Exchange) -> Framing:
-        if exchange.chunked:
-            return ChunkedFraming(self.service.limits.fields, self.service.limits.field_bytes)
-        return LengthFraming(exchange.content_length or 0)
-
     def _skip_blank_lines(self) -> bool:
         """Step over empty lines before a request. False when nothing is left to look at."""
         while self._buffer.startswith(b"\r\n", self._at):
@@ -295,24 +248,10 @@ class Connection(Outgoing):
         """Bytes behind the head in progress or just answered: its body, then requests that wait."""
         exchange = self._exchange
         body = exchange.body if exchange is not None else None
-        if body is not None and not body.framing.done:
-            piece, self._buffer = body.framing.cut(self._buffer[self._at :])
-            self._at = 0
+        if body is not None and not body.framing.done and not self._take(body):
             if self.phase is _DRAINING:
-                self._drained_body(body)
-                return
-            if not body.broken:
-                body.put(piece)
-            if body.framing.error is not None:
-                body.break_off(body.framing.error)
-            if body.broken:  # whatever follows is not parsed, ever
-                self._buffer = b""
-                self._pause_reading()
-                return
-            if body.awaited:
-                self.deadline = self.loop.time() + self.service.body_seconds
-            elif body.full:
-                self._pause_reading()
+                self._drained(body)
+            return
         waiting = len(self._buffer) - self._at
         if waiting > READ_AHEAD_BYTES or self._buffer.count(HEAD_END, self._at) > PIPELINED_REQUESTS:
             self._pause_reading()
@@ -342,21 +281,15 @@ class Connection(Outgoing):
         else:
             self.deadline = service.keep_alive_until  # most requests end here
 
-    def _body_is_over(self, exchange: Exchange) -> bool:
-        """Whether all of the body has come; else what is left of it is drained, or is the last we hear."""
-        body = exchange.body
-        if body is None or body.complete:
-            return True
-        self.flush()
-        drains = exchange.keep_alive and self.may_drain(exchange)
-        body.break_off(Disconnected("the response is complete"))  # half a body is none, for whoever still reads
-        if drains:
-            self.phase = _DRAINING
-            self.deadline = self.loop.time() + self.service.body_seconds
-            self._resume_reading()
-        else:
-            self._linger()
-        return False
+    def _drained(self, body: IncomingBody) -> None:
+        """More of a body was read over, and perhaps all of it."""
+        if body.framing.done:
+            self._exchange = None
+            self.phase = _HEAD
+            if self._buffer:
+                self._next_request()
+            else:
+                self._rest()
 
     def _rest(self) -> None:
         """Nothing of a next request is here: wait for it, unless none can come."""
@@ -368,49 +301,6 @@ class Connection(Outgoing):
             self._resume_reading()
         if self.service.draining:
             self.loop.call_soon(self.leave)
-
-    def may_drain(self, exchange: Exchange) -> bool:
-        """Whether the rest of a body that the app left unread is small enough to read over, and sure to come."""
-        body = exchange.body
-        if body is None or body.complete:
-            return True
-        if body.broken or exchange.expects_continue or not isinstance(body.framing, LengthFraming):
-            return False
-        return body.framing.left <= DRAIN_BYTES
-
-    def _drained_body(self, body: IncomingBody) -> None:
-        if body.framing.done:
-            self._exchange = None
-            self.phase = _HEAD
-            if self._buffer:
-                self._next_request()
-            else:
-                self._rest()
-
-    # -- what the request's body reports
-
-    def body_awaited(self) -> None:
-        """The app waits for bytes: now the client must send, and may want to be told so (RFC 9110, 10.1.1)."""
-        exchange = self._exchange
-        if exchange is None:
-            return
-        if exchange.expects_continue:
-            exchange.expects_continue = False
-            if not exchange.started:
-                self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if not self._eof:
-            self.deadline = self.loop.time() + self.service.body_seconds
-        self._resume_reading()
-
-    def body_read(self) -> None:
-        """The app took a piece."""
-        exchange = self._exchange
-        if exchange is None or exchange.body is None:
-            return
-        if not self._eof:
-            self.deadline = inf
-        if not self._reading and not exchange.body.full and not exchange.body.framing.done:
-            self._resume_reading()
 
     # -- writing
 
@@ -468,21 +358,6 @@ class Connection(Outgoing):
         self.lose()
         self._transport.abort()
 
-    @property
-    def in_progress(self) -> str | None:
-        """Method and target of the request whose response is not written yet."""
-        exchange = self._exchange if self.phase is _EXCHANGE else None
-        return f"{exchange.method} {exchange.target.decode('latin-1')}" if exchange is not None else None
-
-    def cut(self) -> None:
-        """End now; a handler in progress is cancelled."""
-        self.flush()
-        if self.phase is _EXCHANGE:
-            self.was_cut = not self._eof
-            self._transport.abort()  # connection_lost cancels
-        else:
-            self._transport.close()
-
     def expired(self) -> None:
         """The deadline has passed."""
         exchange = self._exchange
@@ -514,27 +389,3 @@ class Connection(Outgoing):
                 self._transport.abort()  # our copy only
             else:
                 self._resume_reading()
-
-    def _linger(self) -> None:
-        """Close so that the client can read our last answer: a close with unread input would reset it away."""
-        self.flush()
-        self._forget_exchange()
-        self._buffer = b""
-        if self._eof:
-            self._close()
-            return
-        self.phase = _LINGERING
-        self.deadline = self.loop.time() + LINGER_SECONDS
-        self._resume_reading()
-        self._transport.write_eof()
-
-    def _close(self) -> None:
-        self.flush()
-        self.phase = _CLOSED
-        self._transport.close()
-
-    def _forget_exchange(self) -> None:
-        if self._exchange is not None and self._exchange.body is not None:
-            self._exchange.body.break_off(Disconnected("the connection is gone"))  # for whoever still reads
-        self._exchange = None
-        self._task = None

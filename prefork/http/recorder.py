@@ -16,6 +16,11 @@ from prefork.system.scoreboard import ScoreboardWriter
 if TYPE_CHECKING:
     from prefork.http.exchange import Exchange
 
+# Others are counted together: clients choose them, and must not make up series. RFC 9110, 5789 and the QUERY draft.
+KNOWN_METHODS: Final = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
+)
+NOT_ALLOWED: Final = 405  # counted without a route, which has no such method
 NO_RESPONSE: Final = "none"  # the status of a request that never had one: its client left, or it was cut
 
 KEPT_ROWS: Final = 8 * LABEL_SETS  # keys: the statuses of a class share a row
@@ -26,6 +31,7 @@ _NOT_YET: Final = -1  # no request with these labels had a body
 _NEVER: Final = -2  # there is no room to count bodies
 
 Rows = list[int]  # first words of the histogram, the bytes sent and the bytes received
+_ALONE: Final = [0, _SUM + 1, _SUM + 2]  # in memory that holds only these
 
 
 class Recorder(ScoreboardWriter):
@@ -37,7 +43,10 @@ class Recorder(ScoreboardWriter):
         self._words = current().place.words
         self._rows: dict[tuple[str, str, int], Rows] = {}
         self._labels: dict[tuple[str, ...], Rows] = {}  # the statuses of a class share theirs
+        self._others: Rows = _ALONE
         self._others = self._place((OTHER, OTHER, OTHER))  # taken now, while there is room
+        if self._others is _ALONE:  # the app was first and took all; it is in the log
+            self._words = memoryview(bytearray(8 * (len(SECONDS) + 4))).cast("d")
 
     def answered(self, record: int, exchange: "Exchange") -> None:  # type: ignore[override]
         self._floats[record] = 0.0
@@ -72,7 +81,7 @@ class Recorder(ScoreboardWriter):
 
     def _find(self, key: tuple[str, str, int]) -> Rows:
         found = self._place(_labels(key))
-        if len(self._rows) < KEPT_ROWS:
+        if len(self._rows) < KEPT_ROWS and key[0] in KNOWN_METHODS:  # the others are no reason to remember more
             self._rows[key] = found
         return found
 
@@ -106,4 +115,8 @@ class Recorder(ScoreboardWriter):
 
 def _labels(key: tuple[str, str, int]) -> tuple[str, str, str]:
     method, route, status = key
-    return method, f"{status // 100}xx" if status else NO_RESPONSE, route
+    return (
+        method if method in KNOWN_METHODS else OTHER,
+        f"{status // 100}xx" if status else NO_RESPONSE,
+        "" if status == NOT_ALLOWED else route,
+    )

@@ -9,7 +9,8 @@ import termios
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from prefork.http.connection import LINGER_SECONDS, Connection, Phase
+from prefork.http.closing import LINGER_SECONDS, Phase
+from prefork.http.connection import Connection
 from prefork.http.peer import Peer, peer_of
 
 if TYPE_CHECKING:

@@ -14,6 +14,8 @@ from prefork.jobs.payload import Payload
 ITEMS: Final = 16  # of a stream that wait for their reader; past them the generator is paused
 REPORTS: Final = 64  # of progress that nobody has read; the oldest are dropped
 
+_WAITING: Final = State.WAITING  # an enum's members are slow to look up
+
 
 class Progress(NamedTuple):
     """How far a job has come, in its own words: `offload.progress(fraction, note)`."""
@@ -80,7 +82,7 @@ class Job:
         self.stream = stream
         self.outcome = outcome
         self.request: str | None = None  # id of the one it belongs to
-        self.state = State.WAITING
+        self.state: State = _WAITING
         self.deaths = 0  # of processes under it
         self.submitted_at = monotonic()
         self.given_at = 0.0  # to a process, by the same clock; 0: it waits

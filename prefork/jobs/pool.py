@@ -12,11 +12,17 @@ from prefork.core.queue import JobQueue, may_retry, retry_after
 from prefork.errors import Cancelled, Crashed, OffloadError, QueueFull, Timeout
 from prefork.jobs import context, measured, references, runner
 from prefork.jobs.job import Job, Progress
+from prefork.jobs.measured import Tally
 from prefork.jobs.options import Terms
 from prefork.jobs.payload import encode_call
 from prefork.settings import Settings
 
 QUIET_SECONDS: Final = 10.0  # between two lines that say the queue is full
+
+# What each job goes through: an enum's members are slow to look up.
+_RUNNING: Final = State.RUNNING
+_GIVEN: Final = Event.GIVEN
+_RETURNED: Final = Event.RETURNED
 
 _log = logging.getLogger("prefork.offload")
 
@@ -69,6 +75,7 @@ class Pool:
         self._timer_at = inf
         self._refused = 0
         self._refused_said_at = -inf
+        self.tally = Tally(self.actor)
         measured.watch(self)
 
     def submit(
@@ -139,14 +146,14 @@ class Pool:
         """The next job to run."""
         job = self.queue.pop()
         if job is not None:
-            job.apply(Event.GIVEN)
+            job.apply(_GIVEN)
             job.given_at = monotonic()
             self.queue.running += 1
         return job
 
     def put_back(self, job: Job) -> None:
         """A job that was taken did not begin."""
-        if job.state is State.RUNNING:
+        if job.state is _RUNNING:
             self._wait_again(job, Event.TAKEN_BACK)
 
     def add_item(self, job: Job, item: Any) -> None:
@@ -160,8 +167,8 @@ class Pool:
 
     def returned(self, job: Job, value: Any, seconds: float) -> None:
         """A job that ran for so long gave its result."""
-        if job.state is State.RUNNING:
-            self._over(job, Event.RETURNED, seconds)
+        if job.state is _RUNNING:
+            self._over(job, _RETURNED, seconds)
             job.end(value)
 
     def raised(self, job: Job, error: BaseException, seconds: float) -> None:
@@ -174,7 +181,7 @@ class Pool:
 
     def died(self, job: Job, error: Crashed, seconds: float = 0.0) -> None:
         """The process that ran a job has died. Tried again, if it may be."""
-        if job.state is not State.RUNNING:
+        if job.state is not _RUNNING:
             return
         job.deaths += 1
         if job.terms.idempotent and not job.sent and may_retry(job.terms.retries, job.deaths):
@@ -205,7 +212,7 @@ class Pool:
             reason = f"it would wait for about {wait:.1f} s (offload_wait_seconds = {queue.wait_seconds:g})"
         else:
             return
-        measured.refused(self.actor, name)
+        self.tally.refused(name)
         self._refused += 1
         now = self.loop.time()
         if now >= self._refused_said_at + QUIET_SECONDS:
@@ -228,14 +235,14 @@ class Pool:
         """End a job from here."""
         if job.number not in self.jobs:
             return
-        ran = job.state is State.RUNNING
+        ran = job.state is _RUNNING
         self._over(job, event)
         job.fail(error)
         if ran:
             self.backend.end(job)
 
     def _over(self, job: Job, event: Event, seconds: float = 0.0) -> None:
-        if job.state is State.RUNNING:
+        if job.state is _RUNNING:
             self.queue.running -= 1
         else:
             self.queue.remove(job)
@@ -247,7 +254,7 @@ class Pool:
         now = monotonic()
         ran = seconds or (now - job.given_at if job.given_at else 0.0)  # when it was ended, nobody tells how long
         waited = now - job.submitted_at - ran
-        measured.over(self.actor, job.name, job.state, waited if waited > 0.0 else 0.0, ran)
+        self.tally.over(job.name, job.state, waited if waited > 0.0 else 0.0, ran)
         del self.jobs[job.number]
         if not self.jobs and self.on_empty is not None:
             self.on_empty()
@@ -268,7 +275,7 @@ class Pool:
         """End what is past its deadline. One timer serves all jobs: most are over before it fires."""
         now = self.loop.time()
         for job in [job for job in self.jobs.values() if job.deadline <= now]:
-            ran = job.state is State.RUNNING
+            ran = job.state is _RUNNING
             what = "did not end" if ran else "could not begin"
             reason = f"{job.name} {what} within {job.terms.timeout:g} s"
             self.log.warning("%s %d timed out: %s", self.one, job.number, reason, extra={"job": job.number})

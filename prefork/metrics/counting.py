@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from prefork.metrics.kinds import Declaration, Kind
+from prefork.metrics.pages import Page
 from prefork.system.ledger import Ledger, LedgerFull, Place, own_place
 
 LABEL_SETS: Final = 1000  # of a metric, in one process; what is more is counted together
+NO_GENERATION: Final = -1  # the master's, and that of a process in no server
 OTHER: Final = "(other)"  # every label of what is counted together
 LABEL_CHARACTERS: Final = 150  # of a label's value; the rest is cut off
 
@@ -28,49 +30,78 @@ class Counting:
     A row of numbers has a key: which of the declarations in this place it belongs to, and the values of its labels.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, generation: int = NO_GENERATION) -> None:
+        """`generation` is that of the code which counts here."""
         self.place = place
-        self._known: dict[bytes, int] = {}
-        self._numbers: dict[Declaration, int] = {}  # of declarations, in their order
+        self._generation = generation
+        page = Page(place)
+        page.turn()
+        place.cut(page.end)
+        self._declared = {declaration: (number, word) for number, (declaration, word) in enumerate(page.declarations)}
+        self._known: dict[tuple[int, tuple[str, ...]], int] = {}
         self._sets: Tally[int] = Tally()  # of labels, by declaration
         self._warned: set[str] = set()
-        declared = 0
-        for row, _ in place.rows():
-            if row.kind == Kind.DECLARATION:
-                self._numbers[Declaration.decode(row.key)] = declared
-                declared += 1
-                continue
-            self._known[row.key] = row.first
-            self._sets[json.loads(row.key)[0]] += 1
-            if row.kind == Kind.GAUGE:  # it told of a process that is gone
-                place.words[row.first] = place.words[row.first + 1] = 0.0
+        self._making = False
+        self._postponed: list[tuple[Declaration, tuple[str, ...], memoryview[float]]] = []
+        for declaration, labels, where in page.rows:
+            number, _ = self._declared[declaration]
+            self._known[number, labels] = where.start
+            self._sets[number] += 1
+            if declaration.kind is Kind.GAUGE:  # it told of a process that is gone
+                place.words[where.start] = place.words[where.start + 1] = 0.0
 
     def series(self, declaration: Declaration, labels: tuple[str, ...]) -> "tuple[memoryview[float], int]":
         """The numbers of a metric for these values of its labels: a view of doubles, and the index of the first."""
         with lock:
+            if self._making:  # we are a signal handler or a finalizer
+                words = _aside(declaration)
+                self._postponed.append((declaration, labels, words))
+                return words, 0
+            self._making = True
             try:
-                number = self._declare(declaration)
-                key = _key(number, labels)
-                found = self._known.get(key)
-                if found is None and labels and self._sets[number] >= LABEL_SETS:
-                    words = f"has more than {LABEL_SETS} sets of labels; what is more is counted as {OTHER}"
-                    self._warn(declaration, words)
-                    key = _key(number, (OTHER,) * len(labels))
-                    found = self._known.get(key)
-                if found is None:
-                    found = self._known[key] = self.place.row(declaration.kind, key, declaration.words)
-                    self._sets[number] += 1
-            except LedgerFull:
-                self._warn(declaration, "has no room left in the ledger; what is new of it is not counted")
-                return memoryview(bytearray(8 * declaration.words)).cast("d"), 0
-            return self.place.words, found
+                return self._series(declaration, tuple(map(_cut, labels)))
+            finally:
+                self._making = False
+                if self._postponed:
+                    self._settle()
+
+    def _series(self, declaration: Declaration, labels: tuple[str, ...]) -> "tuple[memoryview[float], int]":
+        try:
+            number = self._declare(declaration)
+            found = self._known.get((number, labels))
+            if found is None and labels and self._sets[number] >= LABEL_SETS:
+                words = f"has more than {LABEL_SETS} sets of labels; what is more is counted as {OTHER}"
+                self._warn(declaration, words)
+                labels = (OTHER,) * len(labels)
+                found = self._known.get((number, labels))
+            if found is None:
+                key = json.dumps([number, *labels], separators=(",", ":")).encode()
+                found = self._known[number, labels] = self.place.row(declaration.kind, key, declaration.words)
+                self._sets[number] += 1
+        except LedgerFull:
+            self._warn(declaration, "has no room left in the ledger; what is new of it is not counted")
+            return _aside(declaration), 0
+        return self.place.words, found
 
     def _declare(self, declaration: Declaration) -> int:
-        number = self._numbers.get(declaration)
-        if number is None:
-            self.place.row(Kind.DECLARATION, declaration.encode(), 0)
-            number = self._numbers[declaration] = len(self._numbers)
+        """Its number in this place."""
+        found = self._declared.get(declaration)
+        if found is None:
+            word = self.place.row(Kind.DECLARATION, declaration.encode(), 1)
+            found = self._declared[declaration] = len(self._declared), word
+        number, word = found
+        self.place.words[word] = self._generation
         return number
+
+    def _settle(self) -> None:
+        """Count what came while a row was being made."""
+        postponed, self._postponed = self._postponed, []
+        for declaration, labels, told in postponed:
+            words, first = self.series(declaration, labels)
+            for index, number in enumerate(told, first):
+                words[index] = number if declaration.kind is Kind.GAUGE else words[index] + number
+        for moved in _moved:  # who counted that has to look again
+            moved()
 
     def _warn(self, declaration: Declaration, words: str) -> None:
         if declaration.name not in self._warned:
@@ -78,8 +109,9 @@ class Counting:
             _log.warning("metric %s %s", declaration.name, words)
 
 
-def _key(number: int, labels: tuple[str, ...]) -> bytes:
-    return json.dumps([number, *map(_cut, labels)], separators=(",", ":")).encode()
+def _aside(declaration: Declaration) -> "memoryview[float]":
+    """Numbers that are in no place."""
+    return memoryview(bytearray(8 * declaration.words)).cast("d")
 
 
 def _cut(value: str) -> str:
@@ -97,26 +129,31 @@ _moved: list[Callable[[], None]] = []  # told when this process counts elsewhere
 
 def current() -> Counting:
     """Where this process counts now."""
-    global _current
     with lock:
-        if _current is None:
-            _current = Counting(own_place())
-            for moved in _moved:
-                moved()
-        return _current
+        return _current or _begin()
 
 
-def adopt(place: Place | None, whole: int | None = None) -> None:
+def _begin() -> Counting:
+    global _current
+    made = Counting(own_place())
+    if _current is None:  # else a signal handler was faster
+        _current = made
+        for moved in _moved:
+            moved()
+    return _current
+
+
+def adopt(place: Place | None, whole: int | None = None, generation: int = NO_GENERATION) -> None:
     """Count there from now on: what a forked process does first. None: in memory of its own.
 
-    `whole` is a descriptor of the server's ledger, for `places`; it is ours from now on.
+    `whole` is a descriptor of the server's ledger, for `places`; it is ours from now on. `generation`: see `Counting`.
     """
     global _current, _whole, _ledger
     with lock:
         if _whole is not None and _whole != whole:
             os.close(_whole)
         _whole, _ledger = whole, None
-        _current = None if place is None else Counting(place)
+        _current = None if place is None else Counting(place, generation)
         for moved in _moved:
             moved()
 

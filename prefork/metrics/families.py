@@ -1,12 +1,12 @@
 """Sum what all processes have counted, for whoever reads the ledger."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from prefork.metrics.counting import OTHER
 from prefork.metrics.kinds import Declaration, Kind
-from prefork.system.ledger import HEADER_BYTES, Place
+from prefork.metrics.pages import Page
+from prefork.system.ledger import Place
 
 Numbers = list[float]  # as `Declaration.words` tells; of a gauge only its value
 
@@ -19,35 +19,6 @@ class Family:
     series: dict[tuple[str, ...], Numbers] = field(default_factory=dict)
 
 
-class Page:
-    """What is known of one place's rows: they are only ever added, so each is read once."""
-
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.declarations: list[Declaration] = []
-        self.rows: list[tuple[Declaration, tuple[str, ...], slice]] = []
-        self._next = HEADER_BYTES
-        self._broken = False
-
-    def turn(self) -> None:
-        """Read the rows that are new. Of a place whose rows make no sense, those before count."""
-        if self._broken:
-            return
-        try:
-            for row, after in self.place.rows(self._next):
-                if row.kind == Kind.DECLARATION:
-                    self.declarations.append(Declaration.decode(row.key))
-                else:
-                    number, *values = json.loads(row.key)
-                    declaration = self.declarations[number]
-                    if row.numbers != declaration.words:
-                        raise ValueError(f"{declaration.name} has {row.numbers} numbers")
-                    self.rows.append((declaration, tuple(values), slice(row.first, row.first + row.numbers)))
-                self._next = after
-        except (ValueError, TypeError, KeyError, IndexError):  # app code wrote into it
-            self._broken = True
-
-
 class Reader:
     """Reads a ledger again and again, and goes over what it knows already no more than it must."""
 
@@ -56,26 +27,20 @@ class Reader:
 
     def gather(self, places: Iterable[Place]) -> dict[str, Family]:
         """The metrics of these places together, by name. Gauges count only where a process lives. A metric that was
-        declared in different shapes, as before and after a reload, is what the newest generation says."""
+        declared in different shapes, as before and after a reload, is what the newest generation says that lives."""
         pages = []
-        newest: dict[str, tuple[int, Declaration]] = {}
         for place in places:
             page = self._pages.get(place)
             if page is None:
                 page = self._pages[place] = Page(place)
             page.turn()
             pages.append(page)
-            generation = place.tenant.generation
-            for declaration in page.declarations:
-                known = newest.get(declaration.name)
-                if known is None or generation >= known[0]:
-                    newest[declaration.name] = generation, declaration
-        families = {name: Family(declaration) for name, (_, declaration) in newest.items()}
+        families = {declaration.name: Family(declaration) for declaration in _newest(pages)}
         shapes = {name: family.declaration.shape for name, family in families.items()}
         for page in pages:
             lives, words = bool(page.place.tenant.pid), page.place.words
             fits: dict[int, Family | None] = {}  # by declaration, which is the same object in all its rows
-            for declaration in page.declarations:
+            for declaration, _ in page.declarations:
                 name = declaration.name
                 fits[id(declaration)] = families[name] if declaration.shape == shapes[name] else None
             for declaration, labels, where in page.rows:
@@ -83,6 +48,20 @@ class Reader:
                 if family is not None:
                     _add(family, labels, list(words[where]), lives)
         return families
+
+
+def _newest(pages: list[Page]) -> Iterable[Declaration]:
+    """How each metric is declared. What a generation has said that was rolled back is not the last word."""
+    alive = {page.place.tenant.generation for page in pages if page.place.tenant.pid}
+    found: dict[str, tuple[tuple[bool, float], Declaration]] = {}
+    for page in pages:
+        for declaration, word in page.declarations:
+            generation = page.place.words[word]
+            rank = generation in alive, generation
+            known = found.get(declaration.name)
+            if known is None or rank >= known[0]:
+                found[declaration.name] = rank, declaration
+    return [declaration for _, declaration in found.values()]
 
 
 def gather(places: Iterable[Place]) -> dict[str, Family]:

@@ -79,6 +79,14 @@ actor_exits = our_counter(
     ("actor", "reason"),
 )
 
+# -- logs (everybody)
+
+lost_lines = our_counter(
+    "prefork_log_lines_lost_total",
+    "Lines of the log or the access log that could not be written: the disk is full, or nobody reads them.",
+    ("log",),
+)
+
 # -- what is worked out by who reads it
 
 build_info = our_gauge("prefork_build_info", "Always 1; its labels tell what serves.", ("version", "python"))

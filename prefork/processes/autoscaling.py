@@ -70,8 +70,11 @@ class Autoscaling:
                 "there may be no %s than %s (%s)", "more" if by > 0 else "fewer", self._roster.wanted, self._range
             )
             return
+        if wanted < 1:
+            _log.info("there may be no fewer than 1")
+            return
         try:
-            low, high = self.limits if self._free else parse_workers(str(max(1, wanted)))
+            low, high = self.limits if self._free else parse_workers(str(wanted))
         except ValueError as error:
             _log.warning("cannot scale to %d workers: %s", wanted, error)
             return

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, cast
 import msgspec
 
 from prefork.control.status import ClientStatus
-from prefork.http.connection import Connection, Phase
+from prefork.http.closing import Phase
+from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
 from prefork.http.outgoing import Outgoing
 from prefork.http.peer import Peer

@@ -21,6 +21,7 @@ from prefork.http.access import AccessLog
 from prefork.http.arrival import Arrivals
 from prefork.http.service import Service
 from prefork.jobs import sharing
+from prefork.metrics import ours
 from prefork.processes.accepting import Acceptor
 from prefork.processes.no_recorder import NoRecorder
 from prefork.settings import Settings
@@ -47,7 +48,8 @@ class Embedded:
         certificates = Certificates(settings) if settings.tls_cert else None
         self._listeners = open_listeners(settings.bind, settings.backlog, False, "https" if certificates else "http")
         try:
-            self._lines = LineFile(settings.access_log_file) if settings.access_log else None
+            lost = ours.lost_lines.labels("access")
+            self._lines = LineFile(settings.access_log_file, lost.inc) if settings.access_log else None
         except UsageError:
             self._close_listeners()
             raise

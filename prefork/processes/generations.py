@@ -65,10 +65,17 @@ class Generations:
         self._roster.generation = self.proven
         self.reload(now)
 
+    @property
+    def _current(self) -> bool:
+        """Whether a mold forks what we want, or imports what is newer. One that has imported it and is not wanted is
+        that of a canary that is over, and only waits for its workers."""
+        wanted = self._roster.generation
+        able = (mold for mold in self._molds if not mold.killed and not mold.released)
+        return any(mold.generation == wanted or (mold.generation > wanted and mold.booting) for mold in able)
+
     def tend(self, now: float) -> None:
         """Have a mold for the generation we want, and the next one when a reload waits for its turn."""
-        current = any(mold.generation >= self._roster.generation and not mold.killed for mold in self._molds)
-        if not current and now >= self._backoff.not_before:
+        if not self._current and now >= self._backoff.not_before:
             self.fork(now)
         elif self._reload_wanted and self._roster.settled and not self._molds.booting:
             self._reload_wanted = False
@@ -91,7 +98,7 @@ class Generations:
         words = process.exit_words(status)
         self._backoff.died(now - mold.ordered_at if mold.ready else None, now)
         if mold.ready:
-            anew = "; importing the app anew" if self.proven else ""
+            anew = "; importing the app anew" if self.proven and not self._current else ""
             _log.error("%s died: %s%s", mold, words, anew, extra=happened("died"))
         elif not mold.explained:
             _log.error("%s died while it imported the app: %s", mold, words, extra=happened("died"))

@@ -6,7 +6,7 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, NoReturn
 
@@ -17,7 +17,9 @@ from prefork.core.balancing import BALANCES
 from prefork.core.departure import Departure, Step
 from prefork.core.lifecycle import State
 from prefork.errors import CommandError
+from prefork.metrics import ours
 from prefork.processes.control import Control
+from prefork.processes.descriptors import affordable_connections
 from prefork.processes.handout import HandOut
 from prefork.processes.kept_admin import KeptAdmin, open_admin
 from prefork.processes.launch import Launch
@@ -35,9 +37,6 @@ from prefork.system.channel import Channel
 from prefork.system.listeners import Listener
 from prefork.system.signals import SignalQueue
 
-RESERVED_DESCRIPTORS: Final = 128  # of a process, for what is no connection
-OFFLOADER_DESCRIPTORS: Final = 8  # of a worker, for each of its offloaders: channel, stacks, arenas
-CHILD_DESCRIPTORS: Final = 5  # of a worker, for each program: three pipes, a pidfd, and one more while it starts
 LONGEST_WAIT_SECONDS: Final = 60.0
 
 _ASKED_BY: Final = {
@@ -62,8 +61,9 @@ _SIGNALS: Final = (
 _log = logging.getLogger("prefork.master")
 
 
-def run(settings: Settings, target: str) -> int:
-    """Serve `target` until told to stop. Returns the exit code. Raises UsageError and BindError before it serves."""
+def run(settings: Settings, target: str, begun: Callable[[], None] = lambda: None) -> int:
+    """Serve `target` until told to stop; `begun` is called once nothing more can raise UsageError or BindError. Returns
+    the exit code."""
     process.fill_standard_streams()
     launch = Launch(os.environ)
     surroundings = Surroundings(settings, launch.taking_over_from)
@@ -84,6 +84,7 @@ def run(settings: Settings, target: str) -> int:
     surroundings.bound([*listeners, *admin])
     try:
         master = Master(settings, target, listeners, admin, log_file, surroundings, launch)
+        begun()
         try:
             return master.run()
         finally:
@@ -117,12 +118,13 @@ class Master:
         self._signals = SignalQueue(_SIGNALS)
         self._selector.register(self._signals, selectors.EVENT_READ, self._on_signals)
         links: dict[int, WorkerLink] = {}
-        most = _affordable_connections(settings)
+        most = affordable_connections(settings)
         self._handout = HandOut(listeners, BALANCES[settings.balance](), links, most, settings.backlog, self._selector)
         self._workers = parse_workers(str(settings.workers), cgroup.usable_cpus())
         self._target = target
         self._most = most
         self._places = Places(settings.metrics)
+        log_file.on_lost = lambda: ours.lost_lines.labels("log").inc()  # in whatever process writes there
         self._supervisor = Supervisor(
             settings,
             self._workers,
@@ -239,6 +241,7 @@ class Master:
         """End: after --drain-delay, or at once if somebody asks again; `fast` cuts what is open. Who asks during a stop
         has everybody killed."""
         step = self._departure.ask(now, hurry=fast)
+        self._succession.tick(now)  # at once: a new master that is ready must not take over before the next round
         self._supervisor.changed = True
         if step is Step.KILL:
             self._supervisor.kill_all()
@@ -341,20 +344,3 @@ class Master:
         elif number == signal.SIGUSR1:
             self._surroundings.reopen_log(self._log_file)
             supervisor.reopen_logs()
-
-
-def _affordable_connections(settings: Settings) -> int:
-    """Connections a worker may hold, given the limit on open descriptors, which is raised as far as allowed."""
-    wanted = settings.max_connections
-    limit = settings.max_descriptors or process.raise_descriptor_limit()
-    offloaders = cgroup.usable_cpus() if settings.offload_max == "auto" else settings.offload_max
-    others = OFFLOADER_DESCRIPTORS * offloaders + CHILD_DESCRIPTORS * settings.max_children
-    most = max(1, min(wanted, limit - RESERVED_DESCRIPTORS - others))
-    if most < wanted:
-        _log.warning(
-            "max_connections is %d, but the limit on open descriptors is %d: using %d (see ulimit -n)",
-            wanted,
-            limit,
-            most,
-        )
-    return most

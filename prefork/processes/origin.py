@@ -22,18 +22,22 @@ class Origin:
     arguments: Sequence[str]  # the first one is the program's name
     folder: str
     environment: Mapping[str, str]
+    umask: int = 0o022
 
     @classmethod
     def of_this_process(cls, environment: Mapping[str, str]) -> "Origin":
         """To be asked before anything changes folder or environment."""
         program, arguments = again(sys.orig_argv, sys.executable)
         kept = {name: value for name, value in environment.items() if name not in _NOT_AGAIN}
-        return cls(program, arguments, start_folder(environment), kept)
+        umask = os.umask(0o077)  # it cannot be asked for without being set
+        os.umask(umask)
+        return cls(program, arguments, start_folder(environment), kept, umask)
 
     def become(self, more: Mapping[str, str], mask: Iterable[int]) -> NoReturn:
         """Replace this process, a fresh child of the master, by the command, with `more` in its environment and those
         signals blocked. Descriptors that are inheritable stay open. Raises OSError."""
         os.chdir(self.folder)
+        os.umask(self.umask)
         for number in signal.valid_signals():
             if signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN, None):
                 signal.signal(number, signal.SIG_DFL)

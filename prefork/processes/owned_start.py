@@ -40,7 +40,7 @@ def begin_owned(start: OwnedStart) -> None:
     process.become_subreaper()  # what we leave behind is ours to end
     process.reseed()
     _let_go_of_inherited({start.channel, start.stacks, start.log_file})
-    adopt(start.ledger, start.place)
+    adopt(start.ledger, start.place, start.generation)
     process.watch_end(start.stacks)
     log.identify(start.role, start.slot, start.generation)
     process.set_title(log.title(start.role, start.slot, start.generation))

@@ -84,10 +84,11 @@ class Places:
         return place
 
 
-def adopt(descriptor: int | None, index: int) -> None:
+def adopt(descriptor: int | None, index: int, generation: int | None = None) -> None:
     """Count in that place of the ledger from now on, as a forked process. The descriptor is not the caller's any more.
     Without a place of its own such a process counts for itself."""
     if descriptor is None or index == NOWHERE:
         counting.adopt(None, descriptor)
     else:
-        counting.adopt(ledger.place_of(descriptor, index), descriptor)
+        place = ledger.place_of(descriptor, index)
+        counting.adopt(place, descriptor, NONE if generation is None else generation)

@@ -28,7 +28,7 @@ from prefork.system import cgroup
 from prefork.system.usage import Usage, usage
 
 OFFLOADED: Final = ""  # the actor of jobs that are no calls of one
-_NOTHING: Final = Usage(rss=0, cpu=0.0, threads=0, started=0.0)
+_NOTHING: Final = Usage(rss=0, cpu=0.0, started=0.0)
 
 
 class Master(Protocol):
@@ -96,6 +96,7 @@ class Snapshot:
             jobs=self._jobs(),
             canary=supervisor.canaries.status(now),
             upgrading=self._master.upgrading,
+            lost_lines=self._totals.count(ours.lost_lines),
         )
 
     def workers(self, now: float) -> list[WorkerStatus]:

@@ -52,18 +52,11 @@ class StackDumps:
         self._asked: list[tuple[float, list[_Dump], Later]] = []
 
     def ask(self, sources: list[Source], now: float) -> Later:
-        """Have them written. The answer is a list of StackStatus, within LIMIT_SECONDS."""
+        """Have them written; who asks while another waits for the same process gets the same. The answer is a list of
+        StackStatus, within LIMIT_SECONDS."""
         later = Later()
-        dumps = []
-        for source in sources:
-            dump = _Dump(source, grew_at=now)
-            if source.pipe is not None:
-                self._log.divert(source.pipe, self._keep(dump))
-            elif source.file is not None:
-                dump.file = os.dup(source.file)
-                dump.begin = dump.size = os.fstat(dump.file).st_size
-            process.send_signal(source.pid, process.STACKS_SIGNAL)
-            dumps.append(dump)
+        under_way = {dump.source.pid: dump for _, dumps, _ in self._asked for dump in dumps if dump.text is None}
+        dumps = [under_way.get(source.pid) or self._begin(source, now) for source in sources]
         self._asked.append((now + LIMIT_SECONDS, dumps, later))
         return later
 
@@ -76,17 +69,32 @@ class StackDumps:
                     _look(dump, dump.file, now)
             if now >= until or all(dump.text is not None for dump in dumps):
                 self._asked.remove(asked)
+                also_of_others = {dump for _, others, _ in self._asked for dump in others}
                 for dump in dumps:
-                    if dump.source.pipe is not None:
-                        self._log.divert(dump.source.pipe, None)
-                    if dump.file is not None:
-                        os.close(dump.file)
+                    if dump not in also_of_others:
+                        self._end(dump)
                 later.settle([_status(dump) for dump in dumps])
 
     def deadlines(self, now: float) -> Iterator[float]:
         """When `tick` has something to do."""
         if self._asked:
             yield now + LOOK_SECONDS
+
+    def _begin(self, source: Source, now: float) -> _Dump:
+        dump = _Dump(source, grew_at=now)
+        if source.pipe is not None:
+            self._log.divert(source.pipe, self._keep(dump))
+        elif source.file is not None:
+            dump.file = os.dup(source.file)
+            dump.begin = dump.size = os.fstat(dump.file).st_size
+        process.send_signal(source.pid, process.STACKS_SIGNAL)
+        return dump
+
+    def _end(self, dump: _Dump) -> None:
+        if dump.text is None and dump.source.pipe is not None:
+            self._log.divert(dump.source.pipe, None)
+        if dump.file is not None:
+            os.close(dump.file)
 
     def _keep(self, dump: _Dump) -> Callable[[str], None]:
         def keep(text: str) -> None:

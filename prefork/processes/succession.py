@@ -107,7 +107,7 @@ class Succession:
 
     def tick(self, now: float) -> None:
         """Do what is due."""
-        if self._departure.stopping and not self._upgrade.serves:
+        if self._departure.ends and not self._upgrade.serves:
             self._upgrade.abandon("the server stops", now)
         self._upgrade.tick(now)
         if self._handout.leaving and not self._upgrade.listens:
@@ -137,7 +137,7 @@ class Succession:
             return f"an upgrade is in progress: the new master (pid {self._upgrade.pid}) boots"
         if not self._serves or not self._departure.serves:
             return "this master does not serve yet"
-        if self._departure.stop_at is not None:
+        if self._departure.ends:
             return "the server is about to stop"
         if self._predecessor:
             return f"master {self._predecessor.pid}, before this one, still drains; try again when it has ended"
@@ -193,5 +193,5 @@ class Succession:
             roster.generation,
             bool(booting or self._upgrade.boots),
             self._upgrade.pid,
-            self._departure.stop_at is not None,
+            self._departure.ends,
         )

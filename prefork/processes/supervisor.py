@@ -42,7 +42,7 @@ from prefork.processes.watch import Watch, drain_seconds
 from prefork.processes.watchdog import Watchdog, kill
 from prefork.processes.workers import Workers
 from prefork.settings import Settings, WorkerRange
-from prefork.system import process
+from prefork.system import process, reach
 from prefork.system.channel import Channel
 
 _log = logging.getLogger("prefork.supervisor")
@@ -329,6 +329,8 @@ class Supervisor:
 
     def _forked(self, message: Forked, now: float) -> None:
         status = self._strangers.take(message.pid)
+        if status is None:
+            reach.check(message.pid)
         self.places.forked(message.serial, message.pid)
         if status is not None:
             self.places.gone(message.pid)

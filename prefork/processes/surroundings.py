@@ -12,8 +12,8 @@ import prefork
 from prefork.errors import UsageError
 from prefork.settings import Settings
 from prefork.settings.env_file import read_env_file
-from prefork.system import process
-from prefork.system.identity import Identity, acting_as, become, find_identity
+from prefork.system import process, reach
+from prefork.system.identity import ROOT, Identity, acting_as, become, find_identity
 from prefork.system.listeners import Listener
 from prefork.system.log import LogFile, set_up
 from prefork.system.owned_files import give_sockets, make_log_files
@@ -39,10 +39,11 @@ class Surroundings:
             chdir=None if settings.chdir is None else os.path.abspath(settings.chdir),
             env_file=[os.path.abspath(path) for path in settings.env_file],
         )
-        if settings.umask is not None:
-            os.umask(int(settings.umask, 8))
+        set_umask(settings)
         change_folder(settings)
         self._identity = find_identity(settings)
+        if self._identity is not None and self._identity.uid != ROOT:
+            reach.limit_to(self._identity.uid)
         limit_descriptors(settings)
         self.pid_file = None if settings.pid_file is None else PidFile(settings.pid_file)
         self._follows = taking_over_from is not None
@@ -53,7 +54,9 @@ class Surroundings:
         """Make the log files, for the user who is to write them, and log there. Raises UsageError."""
         self._make_log_files()
         with acting_as(self._identity):
-            return set_up(self.settings)
+            log_file = set_up(self.settings)
+            _warn_of_code(self._identity)
+        return log_file
 
     def reopen_log(self, log_file: LogFile) -> None:
         """Log files were moved away: make new ones, before others of that user look for theirs."""
@@ -96,6 +99,12 @@ class Surroundings:
         if self._identity is not None:
             access = [settings.access_log_file] if settings.access_log else []
             make_log_files(self._identity, [settings.log_file, *access])
+
+
+def set_umask(settings: Settings) -> None:
+    """What files that are made from now on do not permit."""
+    if settings.umask is not None:
+        os.umask(int(settings.umask, 8))
 
 
 def change_folder(settings: Settings) -> None:
@@ -159,6 +168,17 @@ def _working_folder() -> str:
         return os.getcwd()
     except FileNotFoundError:
         raise UsageError("the working folder does not exist any more") from None
+
+
+def _warn_of_code(identity: Identity | None) -> None:
+    """Asked while we act as that user. The master imports as root, and so do molds until they have read what only root
+    may."""
+    if identity is None or identity.uid == ROOT:
+        return
+    folders = dict.fromkeys(os.path.realpath(path) for path in [*sys.path, os.path.dirname(prefork.__file__)])
+    writable = [folder for folder in folders if os.access(folder, os.W_OK, effective_ids=True)]
+    if writable:
+        _log.warning("user %s may write to %s, where root imports code from", identity, ", ".join(writable))
 
 
 def _check_readable(settings: Settings, identity: Identity) -> None:

@@ -202,15 +202,16 @@ def find_predecessor(environment: MutableMapping[str, str]) -> Predecessor | Non
 
 
 @contextlib.contextmanager
-def telling_failure(environment: Mapping[str, str]) -> Iterator[None]:
-    """Tell the old master, if there is one, by what error we end before we serve."""
+def telling_failure(environment: Mapping[str, str]) -> Iterator[Callable[[], None]]:
+    """Tell the old master, if there is one, by what error we end; until what is yielded is called: then `Predecessor`
+    tells."""
     descriptor = _descriptor(environment.get(VARIABLE, ""))
     if descriptor is None:
-        yield
+        yield lambda: None
         return
     channel = Channel(adopt(os.dup(descriptor)))
     try:
-        yield
+        yield channel.close
     except Exception as error:
         words = " ".join(str(getattr(error, "message", error)).split())  # click's have one
         channel.tell(Unable(shorten(words or type(error).__name__)))

@@ -6,7 +6,7 @@ from typing import Final
 from prefork.core.canary import Key, Tally
 from prefork.core.roster import WorkerHandle
 from prefork.metrics import ours
-from prefork.metrics.families import Page
+from prefork.metrics.pages import Page
 from prefork.processes.link import WorkerLink
 from prefork.system.ledger import Place
 

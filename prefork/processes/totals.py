@@ -6,14 +6,22 @@ from operator import add
 from typing import Any, Final
 
 from prefork.metrics import ours
-from prefork.metrics.families import Page
-from prefork.metrics.kinds import SECONDS, Kind
+from prefork.metrics.kinds import OURS, SECONDS, Declaration, Kind
+from prefork.metrics.pages import Page
 from prefork.metrics.series import Metric
 from prefork.processes.places import Places
-from prefork.system.ledger import Place, Row
+from prefork.system.ledger import Place
 
-_REQUESTS: Final = ours.request_seconds.declaration.name
-_STATUS: Final = 1  # where the status class stands among its labels
+_STATUS: Final = 1  # where the status class stands among the labels of requests
+
+Said = tuple[str, object]  # a metric's name and shape: what was declared otherwise is another metric
+
+
+def _said(declaration: Declaration) -> Said:
+    return declaration.name, declaration.shape
+
+
+_REQUESTS: Final = _said(ours.request_seconds.declaration)
 
 
 @dataclass
@@ -35,8 +43,10 @@ class Totals:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._pages: dict[int, Page] = {}  # by the place's index
-        self._requests: dict[int, list[tuple[Place, Row, bool]]] = defaultdict(list)  # by slot; whether they are errors
-        self._others: dict[str, list[tuple[Place, Row, tuple[str, ...]]]] = defaultdict(list)  # by metric
+        self._requests: dict[int, list[tuple[Place, slice, bool]]] = defaultdict(
+            list
+        )  # by slot; whether they are errors
+        self._others: dict[Said, list[tuple[Place, slice, tuple[str, ...]]]] = defaultdict(list)
 
     def look(self) -> None:
         """Find what is new."""
@@ -45,8 +55,10 @@ class Totals:
             known = len(page.rows)
             page.turn()
             for declaration, labels, where in page.rows[known:]:
-                row = Row(declaration.kind, b"", where.start, where.stop - where.start)
-                self._note(place, row, declaration.name, labels)
+                if (said := _said(declaration)) == _REQUESTS:
+                    self._requests[place.tenant.slot].append((place, where, labels[_STATUS] == "5xx"))
+                elif declaration.name.startswith(OURS):
+                    self._others[said].append((place, where, labels))
 
     def answers(self) -> dict[int, Answers]:
         """By slot."""
@@ -57,9 +69,9 @@ class Totals:
         With `first`, only those whose first label that is."""
         gauge = metric.declaration.kind is Kind.GAUGE
         found: dict[tuple[str, ...], int] = defaultdict(int)
-        for place, row, labels in self._rows(metric, first):
+        for place, where, labels in self._rows(metric, first):
             if not gauge or place.tenant.pid:
-                found[labels] += int(place.words[row.first])
+                found[labels] += int(place.words[where.start])
         return dict(found)
 
     def count(self, metric: Metric[Any], first: str | None = None) -> int:
@@ -69,28 +81,20 @@ class Totals:
     def buckets(self, metric: Metric[Any], first: str | None = None) -> list[int]:
         """A histogram's counts, all labels together."""
         sums = [0.0] * (len(metric.declaration.buckets) + 1)
-        for place, row, _ in self._rows(metric, first):
-            if row.numbers == len(sums) + 1:
-                sums = list(map(add, sums, place.words[row.first : row.first + len(sums)].tolist()))
+        for place, where, _ in self._rows(metric, first):
+            sums = list(map(add, sums, place.words[where].tolist()))  # without the last, which is the seconds
         return [int(count) for count in sums]
 
-    def _rows(self, metric: Metric[Any], first: str | None) -> list[tuple[Place, Row, tuple[str, ...]]]:
-        rows = self._others.get(metric.declaration.name, [])
+    def _rows(self, metric: Metric[Any], first: str | None) -> list[tuple[Place, slice, tuple[str, ...]]]:
+        rows = self._others.get(_said(metric.declaration), [])
         return rows if first is None else [found for found in rows if found[2] and found[2][0] == first]
 
-    def _note(self, place: Place, row: Row, name: str, labels: tuple[str, ...]) -> None:
-        if name != _REQUESTS:
-            if name.startswith("prefork_"):
-                self._others[name].append((place, row, labels))
-        elif row.numbers == len(SECONDS) + 2:
-            self._requests[place.tenant.slot].append((place, row, labels[_STATUS] == "5xx"))
 
-
-def _sum(rows: list[tuple[Place, Row, bool]]) -> Answers:
+def _sum(rows: list[tuple[Place, slice, bool]]) -> Answers:
     total = Answers()
     sums = [0.0] * (len(SECONDS) + 2)
-    for place, row, failed in rows:
-        numbers = place.words[row.first : row.first + row.numbers].tolist()
+    for place, where, failed in rows:
+        numbers = place.words[where].tolist()
         sums = list(map(add, sums, numbers))
         if failed:
             total.errors += int(sum(numbers[:-1]))

@@ -77,7 +77,7 @@ def run_worker(start: WorkerStart, app: Application | None) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     process.reseed()
     process.watch_stacks(start.stacks)
-    adopt(start.mold.ledger, start.place)
+    adopt(start.mold.ledger, start.place, start.generation)
     log.identify("worker", start.slot, start.generation)
     process.set_title(log.title("worker", start.slot, start.generation))
     channel = Channel.from_descriptor(start.channel)
@@ -118,7 +118,8 @@ class Worker:
         self._board = record(start.scoreboard, start.mold.max_connections)
         os.close(start.scoreboard)
         self._listeners: list[socket.socket] = []
-        self._lines = LineFile(settings.access_log_file) if settings.access_log else None
+        lost = ours.lost_lines.labels("access")
+        self._lines = LineFile(settings.access_log_file, lost.inc) if settings.access_log else None
         self._done = asyncio.Event()
         self._arriving: set[asyncio.Task[None]] = set()
         self._wards = Wards()
@@ -224,7 +225,7 @@ class Worker:
         return bool(batch)
 
     def _lose(self, count: int) -> None:
-        """Connections did not reach us: app code has opened more than `_affordable_connections` leaves it."""
+        """Connections did not reach us: app code has opened more than `affordable_connections` leaves it."""
         for _ in range(count):
             self._board.count_lost()
         ours.refused_connections.labels("lost").inc(count)

@@ -140,6 +140,8 @@ class Workers:
             self._handout.dispatch([Passed(descriptor, message.listener) for descriptor in descriptors])
         elif isinstance(message, Ready):
             handle.apply(Event.REPORTED_READY)
+            if handle.state is State.DRAINING:
+                return  # it was let go as it booted, and is killed: its generation has not proved anything by that
             handle.ready_at = now
             self._overseer.worker_ready(link)
             _log.info("%s is ready", handle, extra=happened("ready", handle))

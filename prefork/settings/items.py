@@ -74,3 +74,9 @@ def parse_admin(text: str) -> TcpAddress | UnixAddress:
     if not isinstance(address, TcpAddress | UnixAddress):
         raise ValueError("must be PORT, HOST:PORT or unix:/path")
     return address
+
+
+def check_token(text: str) -> None:
+    """A token travels in a header field, where clients disagree about other letters. ValueError says so."""
+    if not text.isascii() or text != text.strip():
+        raise ValueError("must be plain ASCII, without a space at its ends: it is sent in a header")

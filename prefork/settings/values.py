@@ -10,7 +10,7 @@ import msgspec
 
 from prefork.settings.address import parse_bind
 from prefork.settings.describe import SUFFIXES, Setting
-from prefork.settings.items import parse_admin, parse_mount, parse_network, parse_workers
+from prefork.settings.items import check_token, parse_admin, parse_mount, parse_network, parse_workers
 
 # What reads the items of a list: ValueError says what would be right. Lists of plain texts have none.
 ITEMS: dict[str, Callable[[str], object]] = {
@@ -19,7 +19,11 @@ ITEMS: dict[str, Callable[[str], object]] = {
     "mounts": parse_mount,
 }
 # What reads a text that is more than that, by the setting's name. ValueError as above.
-TEXTS: dict[str, Callable[[str], object]] = {"admin": parse_admin, "workers": parse_workers}
+TEXTS: dict[str, Callable[[str], object]] = {
+    "admin": parse_admin,
+    "admin_token": check_token,
+    "workers": parse_workers,
+}
 SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 SIZE = re.compile(r"([0-9]{1,20})([KMGT]?)", re.IGNORECASE)

@@ -58,6 +58,7 @@ def become(identity: Identity) -> None:
         os.setresuid(identity.uid, identity.uid, identity.uid)
     except OSError as error:
         raise _refused(identity, error) from None
+    process.leave_terminal()  # root's
     process.allow_dumps()
     os.environ.update(HOME=identity.home, USER=identity.name, LOGNAME=identity.name)
 

@@ -78,8 +78,14 @@ class Place:
             raise LedgerFull
         _ROW.pack_into(self._memory, start, end - start, len(key), kind)
         self._memory[start + _ROW.size : start + _ROW.size + len(key)] = key
+        self._memory[first:end] = bytes(end - first)  # who was killed in here may have left something
         self._counts[_END] = end  # last: a reader sees whole rows only
         return first // WORD
+
+    def cut(self, end: int) -> None:
+        """Rows that stand after byte `end` make no sense: others will stand there."""
+        if self._counts[_END]:
+            self._counts[_END] = end
 
     # -- what the master does
 
@@ -105,10 +111,10 @@ class Place:
     def rows(self, start: int = 0) -> Iterator[tuple[Row, int]]:
         """The rows from byte `start` on (0: all), each with where to go on after it."""
         at = start or HEADER_BYTES
-        while at < self._counts[_END]:
+        while at < min(self._counts[_END], PLACE_BYTES):
             size, key_bytes, kind = _ROW.unpack_from(self._memory, at)
             first = at + _ROW.size + -(-key_bytes // WORD) * WORD
-            if not first <= at + size <= PLACE_BYTES:  # no process of ours wrote that
+            if size % WORD or not first <= at + size <= PLACE_BYTES:  # no process of ours wrote that
                 return
             key = bytes(self._memory[at + _ROW.size : at + _ROW.size + key_bytes])
             yield Row(kind, key, first // WORD, (at + size - first) // WORD), at + size

@@ -1,5 +1,7 @@
 """Log lines that say which process speaks: role, slot, generation, pid; as text or JSON, one write each."""
 
+import contextlib
+import errno
 import json
 import logging
 import os
@@ -7,6 +9,7 @@ import select
 import stat
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
 
 from prefork.errors import UsageError
@@ -94,48 +97,77 @@ def extra_fields(record: logging.LogRecord) -> dict[str, object]:
 class LogFile(logging.Handler):
     """Writes lines to a file, or to standard error for `-`. Each line is one write, so processes can share it.
 
-    Nobody waits for a reader that stands still: what a pipe or terminal does not take now is dropped, and counted.
+    Nobody waits for a reader that stands still, and a full disk ends nothing: what cannot be written is lost, and told
+    on standard error, by `on_lost`, and in the file itself once there is room again.
     """
 
     def __init__(self, path: str) -> None:
         super().__init__()
+        self.on_lost: Callable[[], None] = lambda: None
         self._path = path
         self._descriptor = open_log(path, 2)
-        self._dropped = 0
+        self._lost = 0  # lines since the last that was written
+        self._why = ""
+        self._cut = False  # what was written last ends within a line
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            if not self._takes_more():
-                self._dropped += 1
-                return
-            dropped = (
-                f"({self._dropped} lines before this one were dropped: nobody read them)\n" if self._dropped else ""
-            )
-            self._dropped = 0
-            data = (dropped + self.format(record) + "\n").encode("utf-8", "backslashreplace")
-            while data and self._takes_more():
-                data = data[os.write(self._descriptor, data[:PIPE_BYTES] if self._may_block() else data) :]
-        except OSError:
-            pass  # a full disk or a reader that has gone must not end the server
+            if self._lost:
+                words = "%d lines before this one are lost: %s"
+                details = (self._lost, self._why)
+                self._write(logging.LogRecord("prefork.log", logging.WARNING, "", 0, words, details, None))
+                self._lost = 0
+            self._write(record)
+        except OSError as error:
+            self._lose(error.strerror or str(error))
         except Exception:
             self.handleError(record)
+
+    def _write(self, record: logging.LogRecord) -> None:
+        """Raises OSError."""
+        line = ("\n" if self._cut else "") + self.format(record) + "\n"
+        data = line.encode("utf-8", "backslashreplace")
+        while data:
+            if not self._takes_more():
+                raise BlockingIOError(errno.EAGAIN, "nobody reads them")
+            data = data[os.write(self._descriptor, data[:PIPE_BYTES] if self._may_block() else data) :]
+            self._cut = bool(data)
+
+    def _lose(self, why: str) -> None:
+        self._lost += 1
+        self._why = why
+        if self._lost == 1 and self._path != "-":
+            complain(f"cannot write the log file {self._path}: {why.lower()}; lines are lost")
+        self.on_lost()
 
     def _may_block(self) -> bool:
         return not stat.S_ISREG(os.fstat(self._descriptor).st_mode)
 
     def _takes_more(self) -> bool:
-        """Whether a write of PIPE_BYTES returns at once (poll(2): a pipe is writable when it has room for PIPE_BUF)."""
-        waiting = select.poll()
-        waiting.register(self._descriptor, select.POLLOUT)
-        return bool(waiting.poll(0))
+        return takes_more(self._descriptor)
 
     def reopen(self) -> None:
         """Open the file anew by its name: it was rotated away."""
         self._descriptor = reopen_log(self._path, self._descriptor, 2)
+        self._cut = False
 
     @property
     def descriptor(self) -> int:
         return self._descriptor
+
+
+def takes_more(descriptor: int) -> bool:
+    """Whether a write of PIPE_BYTES returns at once (poll(2): a pipe is writable when it has room for PIPE_BUF)."""
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLOUT)
+    return bool(waiting.poll(0))
+
+
+def complain(words: str) -> None:
+    """Say on standard error what the log cannot say, if it takes that."""
+    with contextlib.suppress(OSError):
+        if takes_more(2):
+            os.write(2, f"prefork: {words}\n".encode("utf-8", "backslashreplace")[:PIPE_BYTES])
 
 
 def set_up(settings: Settings) -> LogFile:

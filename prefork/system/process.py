@@ -4,15 +4,19 @@ import atexit
 import contextlib
 import ctypes
 import faulthandler
+import fcntl
 import os
 import random
 import resource
 import select
 import signal
 import sys
+import termios
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Final, NoReturn
+
+from prefork.system import reach
 
 try:
     import setproctitle
@@ -51,6 +55,19 @@ def allow_dumps() -> None:
     """Belong to our own user again, after a change of it (prctl(2), PR_SET_DUMPABLE): else our files in /proc are
     root's, nobody may trace us, and there is no core dump."""
     _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
+def leave_terminal() -> None:
+    """Have no controlling terminal any more (ioctl_tty(2), TIOCNOTTY): who has one can type into it, for the shell that
+    has started us (TIOCSTI). Its signals reach us as before."""
+    if os.getsid(0) == os.getpid():  # all of the session would lose it
+        return
+    with contextlib.suppress(OSError):  # there is none
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(terminal, termios.TIOCNOTTY)
+        finally:
+            os.close(terminal)
 
 
 def yield_to_workers() -> None:
@@ -237,13 +254,15 @@ def reap() -> Iterator[tuple[int, int]]:
 
 def send_signal(pid: int | None, number: int) -> None:
     """To a child that is not reaped yet, so the pid is still its own; None is one that is not forked."""
-    if pid is not None:
+    if pid is not None and reach.includes(pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
 
 def end_group(leader: int, number: int) -> bool:
     """Send a signal to a process group (kill(2)); 0 only looks. False when it has no members (any more)."""
+    if not reach.includes(leader):
+        return False
     try:
         os.killpg(leader, number)
     except ProcessLookupError:

@@ -83,11 +83,14 @@ def _make_provider() -> Any:
         raise UsageError(
             "--otel: the app sets no tracer provider, and ours needs opentelemetry-sdk: pip install prefork[otel]"
         ) from None
-    # Without the SDK's own handler at exit, which would wait for a collector that does not answer.
-    provider = TracerProvider(resource=Resource.create(_resource()), shutdown_on_exit=False)
-    for name in os.environ.get("OTEL_TRACES_EXPORTER", DEFAULT_EXPORTER).split(","):
-        if name.strip() not in ("", "none"):
-            provider.add_span_processor(BatchSpanProcessor(_exporter(name.strip())))
+    try:
+        # Without the SDK's own handler at exit, which would wait for a collector that does not answer.
+        provider = TracerProvider(resource=Resource.create(_resource()), shutdown_on_exit=False)
+        for name in os.environ.get("OTEL_TRACES_EXPORTER", DEFAULT_EXPORTER).split(","):
+            if name.strip() not in ("", "none"):
+                provider.add_span_processor(BatchSpanProcessor(_exporter(name.strip())))
+    except ValueError as error:
+        raise UsageError(f"--otel: OpenTelemetry refuses an OTEL_* variable: {error}") from None
     return provider
 
 

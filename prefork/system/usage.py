@@ -10,7 +10,7 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")  # of processor time, a second
 _KIB: Final = 1024
 
 # Fields of /proc/PID/stat after the name, which may hold anything; the first of them is the third of the man page.
-_STATE, _UTIME, _STIME, _THREADS, _STARTED, _RSS = 0, 11, 12, 17, 19, 21
+_STATE, _UTIME, _STIME, _STARTED, _RSS = 0, 11, 12, 19, 21
 _GONE: Final = (b"Z", b"X")  # a zombie has left its memory
 
 
@@ -20,7 +20,6 @@ class Usage:
 
     rss: int  # bytes
     cpu: float  # seconds, user and system
-    threads: int
     started: float  # seconds after the machine was, so a number that was given again is told apart
 
 
@@ -35,7 +34,6 @@ def usage(pid: int) -> Usage | None:
     return Usage(
         rss=int(fields[_RSS]) * _PAGE_BYTES,
         cpu=(int(fields[_UTIME]) + int(fields[_STIME])) / _TICKS,
-        threads=int(fields[_THREADS]),
         started=int(fields[_STARTED]) / _TICKS,
     )
 

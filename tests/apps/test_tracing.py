@@ -128,10 +128,16 @@ def test_requests_of_a_connection_are_no_parents_of_each_other(spans: Spans) -> 
     assert len({trace_id(span) for span in found}) == 3
 
 
-def test_a_method_that_nobody_knows_makes_no_new_name(spans: Spans) -> None:
-    TracedServer(hello()).connect().send(request("PURGE", "/nowhere"))
+@pytest.mark.parametrize(("route", "name"), [("", "HTTP"), ("/users/{id}", "HTTP /users/{id}")])
+def test_a_method_that_nobody_knows_makes_no_new_name(spans: Spans, route: str, name: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["prefork.route"] = route
+        await send(start())
+        await send(body(b""))
+
+    TracedServer(AsgiApplication(app, Settings(lifespan="off"))).connect().send(request("PURGE", "/users/7"))
     span = spans.one()
-    assert span.name == "HTTP"
+    assert span.name == name
     assert attributes(span)["http.request.method"] == "_OTHER"
     assert attributes(span)["http.request.method_original"] == "PURGE"
 

@@ -39,6 +39,27 @@ def test_a_wrong_target_or_setting_is_one_line_and_exit_code_2(tmp_path: Path, a
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--max-descriptors", "10"), "max_descriptors = 10: must be 0 or ≥ 256"),
+        (("--max-memory", "1M"), "max_memory = 1048576: a worker has "),
+        (("--chdir", "nowhere"), "chdir = "),
+    ],
+)
+def test_what_the_server_could_not_start_with_is_told(tmp_path: Path, flags: tuple[str, ...], words: str) -> None:
+    (tmp_path / "main.py").write_text("async def app(request):\n    return 'hello'\n")
+    done = check(tmp_path, "main:app", *flags)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"prefork: error: {words}")
+
+
+def test_the_import_has_the_umask_of_the_server(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("open('made', 'w').close()\nasync def app(request):\n    return 'hello'\n")
+    assert check(tmp_path, "main:app", "--umask", "077").returncode == 0
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_certificate_that_cannot_be_shown_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("async def app(request):\n    return 'hello'\n")
     cert, key = Folder(tmp_path).make("a", "a.example")

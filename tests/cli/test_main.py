@@ -15,7 +15,7 @@ from prefork.errors import BindError, BootError, Disconnected, PreforkError, Usa
 from prefork.settings import Settings
 from tests.cli import ENVIRONMENT, run_python
 
-Run = Callable[[Settings, str], int]
+Run = Callable[[Settings, str, Callable[[], None]], int]
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_without_a_command_help_goes_to_standard_error(capsys: pytest.CaptureFix
 def test_serve_hands_settings_and_target_to_the_master(master: Callable[[Run], None]) -> None:
     calls = []
 
-    def run(settings: Settings, target: str) -> int:
+    def run(settings: Settings, target: str, begun: Callable[[], None]) -> int:
         calls.append((settings, target))
         return 7
 
@@ -63,7 +63,7 @@ def test_serve_hands_settings_and_target_to_the_master(master: Callable[[Run], N
 
 def test_serve_takes_the_target_from_the_settings_file(folder: Path, master: Callable[[Run], None]) -> None:
     (folder / "prefork.toml").write_text('target = "main:app"')
-    master(lambda settings, target: 5 if target == "main:app" else 1)
+    master(lambda settings, target, begun: 5 if target == "main:app" else 1)
     assert main(["serve"]) == 5
 
 
@@ -79,7 +79,7 @@ def test_serve_takes_the_target_from_the_settings_file(folder: Path, master: Cal
 def test_an_error_is_one_line_and_its_exit_code(
     master: Callable[[Run], None], capsys: pytest.CaptureFixture[str], error: PreforkError, code: int
 ) -> None:
-    def run(settings: Settings, target: str) -> int:
+    def run(settings: Settings, target: str, begun: Callable[[], None]) -> int:
         raise error
 
     master(run)

@@ -58,3 +58,14 @@ def test_one_look_is_everything_that_is_shown() -> None:
     assert [one.request for one in frame.requests] == ["GET /"]
     server.close()
     assert client.closed
+
+
+def test_while_a_server_stops_each_look_finds_out_who_listens_now() -> None:
+    old, new = (msgspec.to_builtins(status(generation=number)) for number in (1, 2))
+    usual: dict[str, Any] = {"events": [], "jobs": [], "connections": {"requests": [], "clients": []}}
+    leaving = Answers(status={**old, "state": "stopping"}, **usual)
+    found = iter([leaving, Answers(status={**new, "started_at": 1000.0}, **usual)])
+    server = Server(lambda: next(found))
+    assert server.look().status.state == "stopping"
+    assert (server.look().status.generation, leaving.closed) == (2, True)
+    assert server.look().status.generation == 2  # on the same connection

@@ -144,6 +144,14 @@ def test_an_hour_is_kept_and_no_more() -> None:
     assert msgspec.json.decode(history.newer(0.0)[0])["at"] == 1010.0
 
 
+def test_of_many_workers_less_than_an_hour_is_kept() -> None:
+    record = len(msgspec.json.encode(taken(1000.0, slots=100)))
+    history = History(most=10 * record + record // 2)
+    for number in range(50):
+        history.add(taken(1000.0 + number, slots=100))
+    assert [msgspec.json.decode(one)["at"] for one in history.newer(0.0)] == [1040.0 + number for number in range(10)]
+
+
 def test_the_next_admin_goes_on_with_the_samples_of_the_one_before(memory: int) -> None:
     first = History(Ring(memory))
     first.add(taken(1000.0))

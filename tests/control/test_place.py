@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -223,3 +224,14 @@ def test_a_server_of_another_user_is_not_spoken_to(
     monkeypatch.setattr("prefork.control.finding.peer_uid", lambda end: 4711)
     with pytest.raises(CommandError, match=r"belongs to another user \(uid 4711\)"):
         dial("shop", None, here(alone))
+
+
+def test_a_server_with_a_full_backlog_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "main.sock")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+        listener.bind(path)
+        listener.listen(0)
+        first.connect(path)
+        monkeypatch.setattr(time, "sleep", lambda seconds: listener.accept()[0].close())
+        with dial(None, path, {}):
+            pass

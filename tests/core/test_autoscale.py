@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from prefork.core import autoscale
@@ -64,6 +65,13 @@ def test_busy_workers_get_another_after_the_time_it_takes_and_not_before() -> No
     assert server.run(SETTINGS.scale_up_seconds - 0.25).changes == []
     assert server.run(0.75).changes == [3]
     assert server.verdicts[0][1].words == "workers were 100% busy for 3 s (--scale-up-share 0.75)"
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.1, 0.15])
+def test_a_time_that_is_shorter_than_between_two_looks_is_kept_too(seconds: float) -> None:
+    server = Server(1, 2, Settings(scale_up_seconds=seconds))
+    server.work = constant(1.0)
+    assert server.run(1.0).changes == [2]
 
 
 @pytest.mark.parametrize(("share", "changes"), [(0.74, []), (0.76, [3])])
@@ -140,6 +148,7 @@ def test_load_that_swings_does_not_make_the_number_swing(every: float) -> None:
     assert len(server.changes) - settled <= 1
 
 
+@hypothesis(max_examples=30)  # each is ten minutes of a server
 @given(st.floats(0, 10), st.floats(0, 0.3), st.integers(0, 1000))
 def test_a_steady_load_with_noise_leads_to_a_steady_number(work: float, noise: float, seed: int) -> None:
     random = Random(seed)

@@ -31,7 +31,11 @@ class Run:
         for _ in range(20):
             assert plan(roster, self.now) == plan(roster, self.now)
             before = {generation: self.served(generation) for generation in roster.wanted_generations}
-            anybody = {slot for slots in before.values() for slot in slots} | self.served()
+            # A canary that is to have fewer workers lets some go, whoever else is in their slots.
+            ready = [
+                h for h in roster.in_state(State.READY) if h.generation != self.trial or h.slot < self.most_on_trial()
+            ]
+            anybody = {handle.slot for handle in ready if handle.slot < roster.wanted}
             steps = plan(roster, self.now)
             for step in steps:
                 match step:
@@ -49,7 +53,7 @@ class Run:
             raise AssertionError("the plan has no end")
         assert len(self.of(self.trial)) <= self.most_on_trial() * 2
         for slot in range(roster.wanted):
-            assert len([h for h in roster.of_slot(slot) if h.active]) <= (2 if roster.canary is None else 4)
+            assert len([h for h in roster.of_slot(slot) if h.active]) <= (3 if roster.canary is None else 4)
 
     @property
     def trial(self) -> int | None:
@@ -122,6 +126,8 @@ class Run:
     def calm_down(self) -> None:
         """Nothing happens any more but what follows."""
         for _ in range(8 * (self.roster.wanted + 2)):
+            if not plan(self.roster, self.now + 40.0) and all(h.state is State.READY for h in self.roster):
+                return
             self.now += 40.0
             self.act()
             for handle in self.roster.in_state(State.BOOTING):
@@ -130,6 +136,7 @@ class Run:
                 handle.apply(Event.BEAT_AGAIN)
             for handle in self.roster.in_state(State.DRAINING):
                 self.roster.remove(handle)
+        raise AssertionError("it has no end")
 
 
 @given(OCCURRENCES, st.integers(1, 4))
@@ -147,3 +154,26 @@ def test_whatever_happens_each_generation_ends_with_the_workers_it_is_to_have(
     assert len(roster.handles) == roster.wanted + run.most_on_trial()
     assert roster.settled
     assert not any(handle.retiring for handle in roster)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["retire", "ready", "dies", "more", "fewer"]), st.integers(0, 100)), max_size=12
+    ),
+    st.integers(1, 4),
+    st.sampled_from([0.1, 0.5, 0.9]),
+)
+def test_a_promoted_canary_keeps_its_workers_whatever_became_of_the_old_ones(
+    events: list[tuple[str, int]], wanted: int, share: float
+) -> None:
+    run = Run(wanted)
+    run.calm_down()
+    run.happen("canary", 0, share)
+    run.calm_down()
+    for what, choice in events:
+        run.happen(what, choice, share)
+    run.happen("promote", 0, share)
+    served = run.served()
+    run.calm_down()
+    assert run.roster.settled
+    assert run.served() >= served

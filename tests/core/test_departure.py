@@ -27,7 +27,9 @@ def test_who_asks_once_more_has_everybody_killed() -> None:
 
 def test_with_a_delay_the_server_drains_first() -> None:
     departure = serving(5.0)
+    before = departure.ends
     assert departure.ask(10.0) is Step.WAIT
+    assert (before, departure.ends) == (False, True)
     draining = departure.state
     assert departure.stop_at == 15.0
     assert not departure.due(14.9)

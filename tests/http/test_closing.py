@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from prefork.errors import Disconnected, RequestError
-from prefork.http.connection import DRAIN_BYTES
+from prefork.http.body_reading import DRAIN_BYTES
 from prefork.http.exchange import Exchange
 from tests.http.server import PLAIN, Server, echo, endless, hello, read_all, request
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from prefork.http.connection import LINGER_SECONDS
+from prefork.http.closing import LINGER_SECONDS
 from prefork.http.exchange import Exchange
 from tests.http.server import PLAIN, Client, Server, echo, hello, read_all, request
 

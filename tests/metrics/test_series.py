@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from math import inf, nan
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from prefork.metrics.counting import LABEL_CHARACTERS, LABEL_SETS, OTHER, Counti
 from prefork.metrics.families import Reader, gather
 from prefork.metrics.kinds import Declaration, Kind
 from prefork.system import ledger
-from prefork.system.ledger import PLACE_BYTES, Ledger, Tenant
+from prefork.system.ledger import HEADER_BYTES, PLACE_BYTES, Ledger, Place, Tenant
 
 ORDERS = metrics.counter("test_orders", "Orders.", ["kind"])
 PLAIN = metrics.counter("test_plain", "Without labels.")
@@ -35,7 +36,7 @@ def book() -> Iterator[Ledger]:
 def enter(book: Ledger, index: int, pid: int, generation: int = 1) -> None:
     """Count as a new process in that place."""
     book.place(index).let(Tenant(pid, "worker", index, generation))
-    counting.adopt(book.place(index))
+    counting.adopt(book.place(index), generation=generation)
 
 
 def test_what_processes_count_is_summed_and_survives_them(book: Ledger) -> None:
@@ -153,6 +154,34 @@ def test_a_metric_with_other_buckets_after_a_reload_is_that_of_the_new_generatio
     assert found["test_beside"].series == {(): [3.0]}
 
 
+def test_who_goes_on_in_an_older_place_and_has_not_counted_says_nothing_of_shapes(book: Ledger) -> None:
+    before = Declaration(Kind.HISTOGRAM, "test_shape", "Before.", (), (1.0, 2.0))
+    after = Declaration(Kind.HISTOGRAM, "test_shape", "After.", (), (1.0, 2.0, 3.0))
+    enter(book, 1, 100, generation=1)
+    counting.current().series(before, ())
+    enter(book, 0, 101, generation=2)
+    words, first = counting.current().series(after, ())
+    words[first] = 7.0
+    enter(book, 1, 102, generation=2)
+    found = gather(book.places())["test_shape"]
+    assert (found.declaration, found.series[()][0]) == (after, 7.0)
+
+
+def test_a_generation_that_was_rolled_back_has_not_the_last_word(book: Ledger) -> None:
+    before = Declaration(Kind.COUNTER, "test_shape", "Before.", ("kind",))
+    after = Declaration(Kind.COUNTER, "test_shape", "After.", ("kind", "colour"))
+    enter(book, 0, 100, generation=1)
+    words, first = counting.current().series(before, ("book",))
+    enter(book, 1, 101, generation=2)
+    counting.current().series(after, ("book", "red"))
+    assert gather(book.places())["test_shape"].declaration == after
+    book.place(1).clear()
+    words[first] = 7.0
+    assert gather(book.places())["test_shape"].series == {("book",): [7.0]}
+    book.place(0).clear()
+    assert gather(book.places())["test_shape"].declaration == after
+
+
 def test_other_words_of_help_are_the_same_metric(book: Ledger) -> None:
     for index, words in enumerate(("Old.", "New.")):
         enter(book, index, 100, generation=index + 1)
@@ -179,6 +208,49 @@ def test_a_place_that_was_written_over_harms_no_other(book: Ledger) -> None:
     book.place(0).row(Kind.COUNTER, b'[99,"x"]', 1)
     book.place(0).row(Kind.COUNTER, b"no json", 1)
     assert gather(book.places())["test_orders"].series == {("a",): [2.0]}
+
+
+def test_what_makes_no_sense_ends_with_its_process(book: Ledger) -> None:
+    reader = Reader()
+    enter(book, 0, pid=100)
+    ORDERS.labels("a").inc()
+    for kind, key, numbers in (
+        (Kind.COUNTER, b"no json", 1),
+        (Kind.COUNTER, b'[0,"b","c"]', 1),
+        (Kind.COUNTER, b'[0,"b"]', 2),
+        (Kind.DECLARATION, b"{}", 1),
+        (Kind.DECLARATION, ORDERS.declaration.encode(), 0),
+    ):
+        book.place(0).row(kind, key, numbers)
+        ORDERS.labels("lost").inc()
+        assert reader.gather(book.places())["test_orders"].series == {("a",): [1.0]}
+        enter(book, 0, pid=101)
+    ORDERS.labels("b").inc()
+    assert reader.gather(book.places())["test_orders"].series == {("a",): [1.0], ("b",): [1.0]}
+
+
+@pytest.mark.parametrize("end", [5, HEADER_BYTES + 4, PLACE_BYTES + 8, 2**63])
+def test_an_end_that_makes_no_sense_harms_nobody(book: Ledger, end: int) -> None:
+    enter(book, 0, pid=100)
+    ORDERS.labels("a").inc()
+    memoryview(book.place(0).words).cast("B").cast("Q")[0] = end
+    gather(book.places())
+    enter(book, 0, pid=101)
+    ORDERS.labels("b").inc()
+    assert gather(book.places())["test_orders"].series[("b",)] == [1.0]
+    assert book.place(0).tenant == Tenant(101, "worker", 0, 1)
+
+
+def test_who_was_killed_while_it_made_a_row_leaves_nothing_in_the_numbers_of_the_next(book: Ledger) -> None:
+    enter(book, 0, pid=100)
+    kept = memoryview(book.place(0).words).cast("B").cast("Q")
+    before = kept[0]
+    ORDERS.labels("x" * LABEL_CHARACTERS).inc()
+    kept[0] = before  # as it was until the row was whole
+    enter(book, 0, pid=101)
+    for number in range(3):
+        ORDERS.labels(number).inc()
+    assert gather(book.places())["test_orders"].series == {(str(number),): [1.0] for number in range(3)}
 
 
 def test_threads_lose_nothing(book: Ledger) -> None:
@@ -210,6 +282,33 @@ def test_a_signal_handler_may_count_while_its_thread_does(book: Ledger) -> None:
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert gather(book.places())["test_plain"].series == {(): [2.0]}
+
+
+def test_a_signal_handler_may_make_a_row_while_its_thread_does(book: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(book, 0, pid=100)
+    handled = metrics.counter("test_handled", "Signals.", ["kind"])
+    row = Place.row
+
+    def interrupted(place: Place, *what: Any) -> int:
+        first = row(place, *what)
+        signal.raise_signal(signal.SIGUSR1)
+        return first
+
+    def handle(*_: object) -> None:
+        monkeypatch.setattr(Place, "row", row)
+        handled.labels("usr1").inc()
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        for number in range(3):
+            monkeypatch.setattr(Place, "row", interrupted)
+            ORDERS.labels(number).inc(5)
+            handled.labels("usr1").inc()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    found = gather(book.places())
+    assert found["test_orders"].series == {(str(number),): [5.0] for number in range(3)}
+    assert found["test_handled"].series == {("usr1",): [6.0]}
 
 
 def test_a_process_that_was_forked_by_the_app_does_not_write_into_the_place_of_its_parent(book: Ledger) -> None:

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Self
 
 from tests.processes.patience import GUARD_SECONDS
 
@@ -39,7 +40,7 @@ class Client:
             host, _, port = address.removeprefix("http://").rpartition(":")
             self._socket = socket.create_connection((host.strip("[]"), int(port)), timeout=GUARD_SECONDS)
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

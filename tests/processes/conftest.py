@@ -1,6 +1,5 @@
 """Fixtures: one server tree, and one gate, per test."""
 
-import compileall
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,14 +7,7 @@ import pytest
 
 from tests.processes.gate import Gate
 from tests.processes.jobs import Jobs
-from tests.processes.tree import ROOT, Tree
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _compiled() -> None:
-    """Our own bytecode is there, as after an installation. Servers under test write none, and each of the hundreds
-    would compile all of it twice, in its master and in its mold."""
-    compileall.compile_dir(ROOT / "prefork", quiet=1)
+from tests.processes.tree import Tree
 
 
 @pytest.fixture

@@ -66,11 +66,12 @@ def look(pid: int) -> Process | None:
 
 
 def descriptors(pid: int) -> list[str]:
-    """What a process has open, sorted."""
+    """What a process has open, sorted, and the same for each of a kind."""
     found = []
     for name in _names(pid, "fd"):
         try:
-            found.append(os.readlink(f"/proc/{pid}/fd/{name}").partition(":[")[0])
+            what = os.readlink(f"/proc/{pid}/fd/{name}").partition(":[")[0]
+            found.append(what.replace(f"/proc/{pid}/", "/proc/self/"))
         except FileNotFoundError:
             pass  # closed meanwhile
     return sorted(found)

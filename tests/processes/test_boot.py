@@ -5,10 +5,13 @@ import signal
 import pytest
 
 from tests.processes.gate import Gate
+from tests.processes.patience import PATIENCE
 from tests.processes.proc import Death, children
 from tests.processes.tree import Tree
 
 pytestmark = pytest.mark.processes
+
+SHORT = f"{0.5 * PATIENCE:g}"  # seconds to boot: longer than our own imports take, before the app's turn comes
 
 
 def test_the_readiness_line_names_master_and_workers(tree: Tree) -> None:
@@ -107,16 +110,16 @@ def test_an_address_in_use_is_one_clear_line_and_exit_code_4(tree: Tree, tree_be
 
 
 def test_an_import_that_takes_too_long_ends_with_its_stacks_and_exit_code_3(tree: Tree) -> None:
-    tree.launch("endless:factory()", "--boot-seconds", "0.5")
+    tree.launch("endless:factory()", "--boot-seconds", SHORT)
     assert tree.wait_exit() == 3
-    tree.log.wait(r"mold \(generation 1, pid \d+\) did not import the app within 0.5 s")
+    tree.log.wait(rf"mold \(generation 1, pid \d+\) did not import the app within {SHORT} s")
     assert "in factory" in tree.log.wait("stacks of mold").string
 
 
 def test_a_start_up_hook_that_takes_too_long_ends_with_its_stacks_and_exit_code_3(tree: Tree) -> None:
-    tree.launch("endless:app", "--boot-seconds", "0.5", workers=1)
+    tree.launch("endless:app", "--boot-seconds", SHORT, workers=1)
     assert tree.wait_exit() == 3
-    tree.log.wait("worker 0 .* is aborted: it did not boot within 0.5 s")
+    tree.log.wait(f"worker 0 .* is aborted: it did not boot within {SHORT} s")
     assert "in wait" in tree.log.wait("stacks of worker 0").string
 
 

@@ -65,11 +65,12 @@ def test_all_that_goes_on_is_told_also_of_a_blocked_worker(tree: Tree, gate: Gat
     assert names == {"program": "sleep", "child": "steered:hold", "offloader": "offloader 1", "actor": "steered.Model"}
     assert all(child["rss"] > 0 and child["age"] >= 0 for child in tree.command("children"))
 
-    texts = {one["role"]: one["text"] for one in tree.command("stacks", slot=0)}
-    assert set(texts) == {"worker", "offloader", "actor"}
-    for text in texts.values():
-        assert "in wait_at_gate" in text
-        assert "in run_mold" not in text
+    for dumps in ask_at_once(tree, "stacks", 2):
+        texts = {one["role"]: one["text"] for one in dumps}
+        assert set(texts) == {"worker", "offloader", "actor"}
+        for text in texts.values():
+            assert text.count("in wait_at_gate") == 1
+            assert "in run_mold" not in text
     assert not tree.log.find("stacks of worker")
 
     status = tree.command("status")
@@ -80,6 +81,19 @@ def test_all_that_goes_on_is_told_also_of_a_blocked_worker(tree: Tree, gate: Gat
     message = tree.log.wait("crashed its process")
     assert "wait_at_gate" not in message.string.partition("\n")[2]  # the stack that was asked for is not its last word
     actor.release()
+
+
+def ask_at_once(tree: Tree, command: str, count: int) -> list[Any]:
+    """Answers to a command that so many clients have asked for before any got its own."""
+    ends = [socket.socket(socket.AF_UNIX) for _ in range(count)]
+    for end in ends:
+        end.connect(str(tree.control_socket()))
+        end.sendall(json.dumps({"command": command}).encode() + b"\n")
+    answers = []
+    for end in ends:
+        with end, end.makefile("rb") as lines:
+            answers.append(json.loads(lines.readline())["result"])
+    return answers
 
 
 def actors(tree: Tree) -> set[int]:
@@ -144,13 +158,15 @@ def test_each_command_does_what_it_says(tree: Tree) -> None:
 def test_the_command_line_prints_for_people_and_for_programs(
     tree: Tree, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    tree.start("steered:app", *CALM, "--log-level", "error", workers=1)
+    full = ("--access-log", "--access-log-file", "/dev/full")  # a disk without room (full(4))
+    tree.start("steered:app", *CALM, "--log-level", "error", *full, workers=1)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFORK_CONTROL", str(tree.control_socket()))
     tree.get("/family")
     wait_same(lambda: len(tree.command("children")), 3, tree.report)
+    wait_same(lambda: tree.command("status")["lost_lines"], 1, tree.report)
     for command, words in (
-        ("status", "steered:app"),
+        ("status", "1 line lost"),
         ("workers", "ready"),
         ("connections", "No request in flight"),
         ("jobs", "No job"),

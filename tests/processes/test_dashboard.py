@@ -24,7 +24,8 @@ TOKEN = "a token of the test"
 SEEN_SECONDS = 2.0 * PATIENCE  # from the event to the page
 HOSTILE = "/any/<script>window.owned=1</script><img/src=x/onerror=window.owned=1>"
 
-# In the page: a fact that becomes true, looked for at each turn.
+# In the page: a fact that becomes true, looked for at each turn. The page is made to ask the server more often than it
+# does by itself, unless that is what is to be seen.
 UNTIL = """new Promise((done, fail) => {{
   const began = performance.now();
   const look = () => {{
@@ -32,6 +33,7 @@ UNTIL = """new Promise((done, fail) => {{
     if (found) done(found);
     else if (performance.now() - began > {guard}) fail(new Error(document.body.innerText));
     else setTimeout(look, 20);
+    if ({hurry}) poll();
   }};
   look();
 }})"""
@@ -42,8 +44,8 @@ REQUEST_LINES = "[...document.querySelectorAll('#requests tbody tr')].map(row =>
 DELAY = "(() => { const e = model.events.findLast(e => e.text.includes(%s)); return Date.now() / 1000 - e.at; })()"
 
 
-def until(page: Page, fact: str) -> Any:
-    return page.evaluate(UNTIL.format(fact=fact, guard=GUARD_SECONDS * 1000))
+def until(page: Page, fact: str, hurry: bool = True) -> Any:
+    return page.evaluate(UNTIL.format(fact=fact, guard=GUARD_SECONDS * 900, hurry=str(hurry).lower()))
 
 
 def row(page: Page, slot: int, **cells: str) -> dict[str, str]:
@@ -88,7 +90,7 @@ def test_the_page_tells_what_happens_to_workers_and_steers_with_the_token_only(
     until(page, f"{REQUEST_LINES}.some(line => line.includes({json.dumps(HOSTILE)}) && line.includes('{victim}'))")
     mark = tree.log.mark()
     os.kill(victim, signal.SIGKILL)
-    until(page, f"{EVENT_LINES}.some(line => line.includes('pid {victim}) died'))")
+    until(page, f"{EVENT_LINES}.some(line => line.includes('pid {victim}) died'))", hurry=False)
     assert delay(page, f"pid {victim}) died") < SEEN_SECONDS
     until(page, f"{EVENT_LINES}.some(line => line.includes({json.dumps(HOSTILE[:40])}))")
     until(page, f"document.querySelector('#attention').textContent.includes('pid {victim}) died')")
@@ -106,8 +108,9 @@ def test_the_page_tells_what_happens_to_workers_and_steers_with_the_token_only(
     blocking = tree.asking("/block")
     visitor = gate.wait_entered()
     slot = tree.slot(visitor.pid)
-    row(page, slot, State="stalled")
+    until(page, f"{EVENT_LINES}.some(line => line.includes('is stalled'))", hurry=False)
     assert delay(page, "is stalled") < SEEN_SECONDS
+    row(page, slot, State="stalled")
     until(page, f"{REQUEST_LINES}.some(line => /^[\\d.]+ s.*{visitor.pid}.*GET \\/block/.test(line))")
     until(page, "/is stalled.*GET \\/block, for [\\d.]+ s/.test(document.querySelector('#attention').textContent)")
     assert "1 worker stalled" in page.evaluate("document.title")
@@ -138,6 +141,8 @@ def test_the_page_tells_what_happens_to_workers_and_steers_with_the_token_only(
     page.evaluate("$('ask').querySelector('.danger').click()")
     row(page, 0, State="ready", PID=str(tree.wait_ready(0, mark)))
     assert len(tree.log.find("is killed: by command", mark)) == 1
+    kinds = ["died", "killed", "stalled", "recovered", "ready"]
+    until(page, f"{json.dumps(kinds)}.every(kind => model.marks.some(mark => mark.kind === kind))")
 
     # on a phone, light and dark
     page.resize(320, 640)
@@ -152,7 +157,8 @@ def test_the_page_tells_what_happens_to_workers_and_steers_with_the_token_only(
     # hidden it asks nothing
     page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    assert page.evaluate("[$('pulse').textContent, timer === null || polling === false]") == ["paused", True]
+    until(page, "!polling", hurry=False)
+    assert page.evaluate(HIDDEN) == ["paused", 0]
     page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
     until(page, "$('pulse').textContent === 'live'")
 
@@ -167,14 +173,27 @@ def test_the_page_tells_what_happens_to_workers_and_steers_with_the_token_only(
     tree_beside.start("faults:app", "--admin", admin.removeprefix("http://"), "--name", "successor")
     until(page, "$('lost').hidden && $('name').textContent === 'successor'")
     row(page, 0, PID=str(tree_beside.worker(0)), State="ready")
-    until(page, f"{EVENT_LINES}.length && model.events.at(-1).text.includes('serving on')")
+    until(page, "model.events.filter(one => one.text.includes('serving on')).length === 2")
 
     # left open for a day it does not grow
     assert page.evaluate(DAY) == {"samples": True, "events": True, "marks": True, "nodes": True, "met": True}
+    assert page.evaluate(UPGRADED) == ["old", "new, before it took over", "old, at the end", "new"]
+    assert page.evaluate(SET_BACK) == [True, True, True]
 
+
+# What a hidden page shows, and how often it asks.
+HIDDEN = """(async () => {
+  const ask = window.fetch;
+  let times = 0;
+  window.fetch = (...words) => { times += 1; return ask(...words); };
+  await poll();
+  window.fetch = ask;
+  return [$('pulse').textContent, times];
+})()"""
 
 # 86,400 seconds in steps of ten minutes, each with events and another worker.
-DAY = """(() => {
+DAY = """(async () => {
+  while (polling) await new Promise((done) => setTimeout(done, 10)); // no answer of the server is on its way then
   clearTimeout(timer);
   timer = -1;
   polling = true;
@@ -184,7 +203,8 @@ DAY = """(() => {
     const from = now + step * 600;
     const samples = Array.from({ length: 600 }, (_, n) => ({ ...template, at: from + n }));
     const events = Array.from({ length: 50 }, (_, n) => ({ number: event++, at: from + n, level: 'error', source: 'x',
-      text: `worker ${n % 2} (generation 1, pid ${step}) died: x`, fields: { event: 'died', worker: { slot: n % 2 } } }));
+      text: `worker ${n % 2} (generation 1, pid ${step}) died: x`,
+      fields: { event: 'died', worker: { slot: n % 2 } } }));
     const workers = model.status.workers.map((worker, n) => ({ ...worker, pid: 1e6 + step * 2 + n }));
     take({ ...model, status: { ...model.status, now: from + 600, workers }, samples, events });
     show();
@@ -193,4 +213,25 @@ DAY = """(() => {
   }
   return { samples: model.samples.length === SAMPLES, events: model.events.length === EVENTS,
     marks: model.marks.length === MARKS, nodes: document.querySelectorAll('*').length <= nodes, met: met.size <= 2 };
+})()"""
+
+# Another master goes on from the events of the one before, as of its start, and counts on from there.
+UPGRADED = """(() => {
+  const now = model.status.now;
+  const event = (number, at, text) => ({ number, at: now + at, text, level: 'info', source: 'x' });
+  const say = (started_at, events) => take({ ...model, status: { ...model.status, started_at }, samples: [], events });
+  say(model.status.started_at, [event(1e7, 1, 'old'), event(1e7 + 1, 3, 'old, at the end')]);
+  const long_ago = Array.from({ length: EVENTS }, (_, n) => event(n + 1, n - 1e6, `long ago ${n}`));
+  const fresh = [event(1e7, 1, 'old'), event(1e7 + 1, 2, 'new, before it took over'), event(1e7 + 2, 4, 'new')];
+  say(now, fresh.slice(-1));
+  say(now, [...long_ago, ...fresh]);
+  return model.events.slice(-4).map(one => one.text);
+})()"""
+
+# The server's clock is set back: what comes then is taken.
+SET_BACK = """(() => {
+  const now = model.status.now - 3000;
+  take({ ...model, status: { ...model.status, now }, samples: [{ ...model.samples[0], at: now }], events: [] });
+  show();
+  return [model.samples.at(-1).at === now, asked.sample === now, model.marks.every(one => one.at <= now)];
 })()"""

@@ -33,3 +33,8 @@ def test_a_wait_that_is_in_vain_ends_with_the_log(tree: Tree) -> None:
     tree.stop()
     with pytest.raises(AssertionError, match=r"0 of 1 messages like 'no such thing'[^$]*serving on"):
         tree.log.wait("no such thing")
+
+
+def test_a_tree_that_was_never_started_has_nothing_to_close_or_tell(tree: Tree) -> None:
+    tree.close()
+    assert tree.report() == "it was not started"

@@ -38,7 +38,7 @@ def test_after_so_many_requests_a_worker_is_replaced_and_none_is_lost(tree: Tree
 def test_a_leaking_worker_is_replaced_before_it_takes_more_and_loses_nothing(tree: Tree) -> None:
     tree.start("costly:leaking", "--max-rss", "150M", *CALM, workers=1)
     with Load(tree.address, keep_alive=2, closing=2) as load:
-        tree.log.wait("worker 0 .* has drained", count=2)
+        tree.log.wait("worker 0 .* has drained")
         load.wait_answers(5)
     assert load.losses == []
     assert [load.connections[client] for client in load.keep_alive] == [1, 1]
@@ -52,7 +52,7 @@ def test_a_worker_that_has_served_long_enough_is_replaced_and_loses_nothing(tree
     tree.start("faults:app", "--max-lifetime", "0.5", *CALM)
     with Load(tree.address, keep_alive=2, closing=2) as load:
         tree.log.wait(r"worker . .* is replaced: [\d.]+ s of service \(--max-lifetime 0\.5\)")
-        tree.log.wait("worker . .* has drained", count=4)
+        tree.log.wait("worker . .* has drained", count=2)
         load.wait_answers(5)
     assert load.losses == []
     assert [load.connections[client] for client in load.keep_alive] == [1, 1]
@@ -96,7 +96,7 @@ class Board:
 
 def test_memory_is_measured_however_often_something_else_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     rss = 10 << 20
-    monkeypatch.setattr(limits_module, "usage", lambda pid: Usage(rss, 0.0, 1, 0.0))
+    monkeypatch.setattr(limits_module, "usage", lambda pid: Usage(rss, 0.0, 0.0))
     roster = full(1)
     links: Any = {handle.serial: SimpleNamespace(board=Board()) for handle in roster}
     limits = WorkerLimits(Settings(max_rss=20 << 20), roster, links)

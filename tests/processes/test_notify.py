@@ -97,11 +97,14 @@ def test_a_service_manager_is_told_from_start_to_end_and_through_an_upgrade(tree
     manager.wait("STOPPING=1")
 
 
-def test_a_bad_unit_environment_is_warned_of_and_the_server_runs(tree: Tree) -> None:
-    start(tree, more=("WATCHDOG_USEC=soon", "LISTEN_FDS=many", f"LISTEN_PID={os.getpid()}"))
+def test_a_bad_unit_environment_is_warned_of_and_the_server_runs_until_its_drain_delay_is_over(tree: Tree) -> None:
+    environment = ("WATCHDOG_USEC=soon", "LISTEN_FDS=many", f"LISTEN_PID={os.getpid()}")
+    start(tree, "--drain-delay", "0.2", more=environment)
     assert tree.get("/environment").text == ""
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS"):
         assert len(tree.log.find(rf"{name}=")) == 1
+    assert tree.stop() == 0
+    assert tree.log.find("the stop begins in 0.2 s")
 
 
 def test_with_a_drain_delay_the_server_says_no_first_and_serves_on(tree: Tree, manager: Manager) -> None:
@@ -116,9 +119,3 @@ def test_with_a_drain_delay_the_server_says_no_first_and_serves_on(tree: Tree, m
     assert "connection: close" not in reply.head.lower()
     assert tree.get("/environment").status == 200
     assert tree.stop() == 0  # who asks again ends the delay
-
-
-def test_the_stop_begins_when_the_drain_delay_is_over(tree: Tree) -> None:
-    tree.start("faults:app", "--drain-delay", "0.2", *CALM, workers=1)
-    assert tree.stop() == 0
-    assert tree.log.find("the stop begins in 0.2 s")

@@ -106,6 +106,28 @@ def test_killing_a_master_of_root_ends_the_processes_of_its_user(open_tree: Tree
 
 
 @as_root
+def test_app_code_cannot_have_root_end_what_is_roots(open_tree: Tree) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as victim:
+        try:
+            (open_tree.folder / "victim.pid").write_text(str(victim.pid))
+            open_tree.launch("liar:app", "--user", "nobody", workers=1, command=COMMAND)
+            assert open_tree.wait_exit() == 3
+            open_tree.log.wait(f"mold .* said what it cannot say and is killed: process {victim.pid} is none of ours")
+            assert victim.poll() is None
+        finally:
+            victim.kill()
+
+
+@as_root
+def test_code_that_root_runs_and_the_user_may_change_is_told(open_tree: Tree) -> None:
+    """`python -m` imports from the working folder first."""
+    os.chown(open_tree.folder, NOBODY.pw_uid, -1)
+    open_tree.launch("faults:app", "--user", "nobody", "--max-memory", "1M", workers=1, command=COMMAND)
+    assert open_tree.wait_exit() == 2
+    open_tree.log.wait(f"user nobody may write to {open_tree.folder}, where root imports code from")
+
+
+@as_root
 def test_logs_and_sockets_are_made_for_the_user(open_tree: Tree) -> None:
     group = grp.getgrnam("daemon").gr_gid
     bind = f"unix:{open_tree.folder}/web.sock"

@@ -149,3 +149,10 @@ def test_the_admin_server_is_on_this_machine_unless_told(text: str, address: obj
 def test_the_admin_server_needs_an_address(text: str) -> None:
     with pytest.raises(ValueError, match="PORT, HOST:PORT or unix"):
         from_text(SETTINGS["admin"], text)
+
+
+@pytest.mark.parametrize("token", ["passwörter sind lang", "0123456789abcdef "])
+def test_a_token_that_no_client_could_send_is_refused(token: str) -> None:
+    with pytest.raises(ValueError, match="must be plain ASCII, without a space at its ends"):
+        from_file(SETTINGS["admin_token"], token)
+    assert from_file(SETTINGS["admin_token"], "a token of the test") == "a token of the test"

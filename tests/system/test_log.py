@@ -4,7 +4,8 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,40 @@ def test_a_reader_that_is_gone_does_not_end_the_server(tmp_path: Path) -> None:
     os.close(reader)
     handler.handle(record("to nobody"))
     os.close(handler.descriptor)
+
+
+def test_a_full_disk_is_told_on_standard_error_and_in_the_file_once_there_is_room(
+    tmp_path: Path, full: Callable[[int], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "log"
+    handler = LogFile(str(path))
+    handler.setFormatter(JsonFormatter())
+    lost: list[None] = []
+    handler.on_lost = lambda: lost.append(None)
+    handler.handle(record("before"))
+    full(path.stat().st_size + 20)  # within the next line
+    for _ in range(3):
+        handler.handle(record("lost"))
+    assert len(lost) == 3
+    assert capfd.readouterr().err == f"prefork: cannot write the log file {path}: file too large; lines are lost\n"
+    full(resource.RLIM_INFINITY)
+    handler.handle(record("after"))
+    before, cut, told, after = path.read_text().splitlines()
+    assert [json.loads(line)["message"] for line in (before, told, after)] == [
+        "before",
+        "3 lines before this one are lost: File too large",
+        "after",
+    ]
+    assert len(cut) == 20
+    os.close(handler.descriptor)
+
+
+@pytest.fixture
+def full() -> Iterator[Callable[[int], None]]:
+    """Files cannot become longer than so many bytes: as with a full disk, a write is cut, and the next one fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_records_below_the_level_are_not_written_and_the_root_is_left_to_the_app(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a process does about itself; what needs a process of its own gets one."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -180,6 +181,30 @@ print(sorted(os.listdir("/proc/self/fd")) == ["0", "1", "2", "3"])  # 3 lists th
 print(os.get_inheritable(0))
 """)
     assert done.stdout == "True\nTrue\nTrue\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_who_becomes_another_user_cannot_type_into_the_terminal_of_root() -> None:
+    done = run("""
+import fcntl, pty, termios
+from prefork.settings import Settings
+from prefork.system.identity import become, find_identity
+os.setsid()
+_, terminal = pty.openpty()
+fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+if os.fork() == 0:
+    os.close(os.open("/dev/tty", os.O_RDWR))
+    become(find_identity(Settings(user="nobody")))
+    try:
+        os.open("/dev/tty", os.O_RDWR)
+    except OSError as error:
+        print(error.strerror, flush=True)
+    os._exit(0)
+os.wait()
+os.close(os.open("/dev/tty", os.O_RDWR))
+print("root still has it")
+""")
+    assert done.stdout == "No such device or address\nroot still has it\n", done.stderr
 
 
 def test_a_stopped_process_is_told_from_a_running_one() -> None:

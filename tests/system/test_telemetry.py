@@ -68,6 +68,20 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, variables: di
         made(monkeypatch, **variables)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "-1", "max_queue_size must be a positive integer"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "x", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be"),
+    ],
+)
+def test_a_value_that_opentelemetry_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    with pytest.raises(UsageError, match=f"--otel: OpenTelemetry refuses an OTEL_\\* variable: {words}"):
+        made(monkeypatch, **{name: value})
+
+
 def test_an_exporter_that_lacks_a_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = EntryPoint("magic", "no_such_module:Exporter", "opentelemetry_traces_exporter")
     monkeypatch.setattr(telemetry, "entry_points", lambda **_: [entry])

@@ -6,37 +6,43 @@ const PATIENCE_MS = 4000; // for an answer; then the connection counts as lost
 const SAMPLES = 3600 + 60; // an hour, at one a second
 const EVENTS = 1000;
 const MARKS = 1000;
+const STEP_BACK_SECONDS = 1; // less is no clock that was set back: times are rounded, and events are newer than the status
 
 // All that the page knows. Nothing else grows, and each of these has a bound.
 const model = { status: null, samples: [], events: [], marks: [], requests: [], jobs: [] };
-const asked = { sample: 0, event: 0, since: 0 };
+const asked = { sample: 0, event: 0 };
 let seconds = 300, hovering = null, lostAt = null, timer = null, polling = false, drawing = false;
 
 function take(live) {
   if (model.status && live.status.started_at !== model.status.started_at) startOver(live);
-  if (live.status.now < asked.sample) turnBack(live.status.now);
+  if (live.status.now < asked.sample - STEP_BACK_SECONDS) turnBack(live.status.now);
   model.status = live.status;
   model.requests = live.requests;
   model.jobs = live.jobs;
   // An answer may repeat what is known: only what is newer is added.
   const samples = live.samples.filter((sample) => sample.at > asked.sample);
-  const events = live.events.filter((event) => event.number > asked.event && event.at > asked.since);
+  const known = new Set(asked.event ? [] : model.events.map(nameOf));
+  const events = live.events.filter((event) => event.number > asked.event && !known.has(nameOf(event)));
   keep(model.samples, samples, SAMPLES);
-  keep(model.events, events, EVENTS);
-  keep(model.marks, events.map(markOf).filter(Boolean), MARKS);
+  keep(model.events, events, EVENTS, known.size > 0);
+  keep(model.marks, events.map(markOf).filter(Boolean), MARKS, known.size > 0);
   asked.sample = samples.at(-1)?.at ?? asked.sample;
-  asked.event = events.at(-1)?.number ?? asked.event;
+  asked.event = Math.max(asked.event, live.events.at(-1)?.number ?? 0);
 }
 
-function keep(all, more, bound) {
+// `mixed`: some of these are older than some that are there.
+function keep(all, more, bound, mixed = false) {
   for (const one of more) all.push(one);
+  if (mixed) all.sort((one, other) => one.at - other.at);
   if (all.length > bound) all.splice(0, all.length - bound);
 }
 
-// Another server answers at this address, after an upgrade perhaps: it may count its events from the beginning, and may
-// know those of the one before. What is on the page stays; this answer's events come again with the next one's.
+// What an event is the same by, whoever tells of it.
+const nameOf = (event) => `${event.at} ${event.text}`;
+
+// Another server answers at this address, after an upgrade perhaps: it counts its events anew, knows those of the one
+// before, and has some from before it took over. What is on the page stays; this answer's come again with the next one's.
 function startOver(live) {
-  asked.since = model.events.at(-1)?.at ?? 0;
   asked.event = 0;
   live.events = [];
   met.clear();
@@ -48,7 +54,6 @@ function turnBack(now) {
   model.samples = model.samples.filter((sample) => sample.at <= now);
   model.marks = model.marks.filter((one) => one.at <= now);
   asked.sample = model.samples.at(-1)?.at ?? 0;
-  asked.since = Math.min(asked.since, now);
   for (const known of met.values()) known.at = Math.min(known.at, now);
 }
 
@@ -154,7 +159,7 @@ function found() {
   lostAt = null;
   $("lost").hidden = true;
   document.body.classList.remove("stale");
-  pulse("live", "live");
+  if (!document.hidden) pulse("live", "live"); // an answer may come after the page was hidden
 }
 
 function lost(error) {
