@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,7 +38,7 @@ class Terminal:
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"},
+            env={**_environment(), "TERM": "xterm"},
             start_new_session=True,
         )
 
@@ -48,8 +49,9 @@ class Terminal:
 
     def wait(self, pattern: str) -> str:
         """Wait until it has written this. Returns all it wrote since the last key."""
+        end = time.monotonic() + GUARD_SECONDS
         while not re.search(pattern, self._written):
-            ready, _, _ = select.select([self._end], [], [], GUARD_SECONDS)
+            ready, _, _ = select.select([self._end], [], [], max(0.0, end - time.monotonic()))
             assert ready, f"no {pattern!r} in {self._written!r}"
             self._written += os.read(self._end, READ_BYTES).decode()
         return self._written
@@ -75,6 +77,12 @@ class Terminal:
         os.close(self._slave)
 
 
+def _environment() -> dict[str, str]:
+    """Without the size that whoever runs the tests may have: it counts more than the terminal's."""
+    ours = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    return {**ours, "PYTHONPATH": str(ROOT)}
+
+
 @contextmanager
 def top(*flags: str) -> Iterator[Terminal]:
     terminal = Terminal("top", "--interval", "0.2", *flags)
@@ -89,7 +97,7 @@ def print_once(path: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "prefork", "top", "--once", "--control", path],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"},
+        env={**_environment(), "COLUMNS": "100"},
         timeout=GUARD_SECONDS,
     )
 
