@@ -116,6 +116,7 @@ class OwnedProcesses:
         if handle is None:
             return False
         handle.reaped = True
+        _close_stacks(handle)
         _log.debug("%s %d (pid %d) ended: %s", handle.role, handle.number, pid, process.exit_words(status))
         handle.owner.tell(ProcessGone(handle.role, handle.number, status, self._oom.more()))
         # As long as it has members, the group's number is not given to anybody else (setpgid(2)).
@@ -157,9 +158,8 @@ class OwnedProcesses:
 
     def _forget(self, serial: int) -> OwnedProcess | None:
         handle = self._handles.pop(serial, None)
-        if handle is not None and handle.stacks is not None:
-            os.close(handle.stacks)
-            handle.stacks = None
+        if handle is not None:
+            _close_stacks(handle)
         return handle
 
     def _end(self, handle: OwnedProcess, grace: float, now: float) -> None:
@@ -175,3 +175,10 @@ class OwnedProcesses:
             process.end_group(handle.pid, signal.SIGTERM)
             process.end_group(handle.pid, signal.SIGCONT)  # one that is stopped would not see it
         handle.kill_at = now + handle.grace
+
+
+def _close_stacks(handle: OwnedProcess) -> None:
+    """It writes there no more: nobody can ask for them."""
+    if handle.stacks is not None:
+        os.close(handle.stacks)
+        handle.stacks = None
