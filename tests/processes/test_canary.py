@@ -169,7 +169,7 @@ def test_a_canary_that_crashes_is_rolled_back_at_once_and_takes_nothing_along_bu
         verdict = told(tree, "rolled back")
         load.wait_answers(5)
     assert "died: exit status 7" in str(verdict["reason"])
-    assert tree.log.find("lost with worker 0: GET /who")
+    tree.log.wait("lost with worker 0: GET /who")
     assert 0 < len(load.losses) <= verdict["connections"]
     assert not any(loss.client in load.keep_alive for loss in load.losses)
     assert [load.connections[client] for client in load.keep_alive] == [1, 1]

@@ -140,6 +140,7 @@ def test_the_page_tells_what_happens_to_workers_and_steers_with_the_token_only(
     assert "Kill worker 0?" in page.evaluate("$('ask').innerText")
     page.evaluate("$('ask').querySelector('.danger').click()")
     row(page, 0, State="ready", PID=str(tree.wait_ready(0, mark)))
+    tree.log.wait("is killed: by command", mark)
     assert len(tree.log.find("is killed: by command", mark)) == 1
     kinds = ["died", "killed", "stalled", "recovered", "ready"]
     until(page, f"{json.dumps(kinds)}.every(kind => model.marks.some(mark => mark.kind === kind))")

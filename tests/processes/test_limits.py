@@ -44,7 +44,7 @@ def test_a_leaking_worker_is_replaced_before_it_takes_more_and_loses_nothing(tre
     assert [load.connections[client] for client in load.keep_alive] == [1, 1]
     found = tree.log.find(r"worker 0 \(.*\) is replaced: ([\d,.]+) MiB of memory \(--max-rss 150\.0 MiB\)")
     assert all(float(measured[1].replace(",", "")) > 150 for measured in found)
-    assert tree.log.find("worker 0 .* drains: max-rss")
+    tree.log.wait("worker 0 .* drains: max-rss")
 
 
 @pytest.mark.processes

@@ -104,7 +104,7 @@ def test_a_bad_unit_environment_is_warned_of_and_the_server_runs_until_its_drain
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS"):
         assert len(tree.log.find(rf"{name}=")) == 1
     assert tree.stop() == 0
-    assert tree.log.find("the stop begins in 0.2 s")
+    tree.log.wait("the stop begins in 0.2 s")
 
 
 def test_with_a_drain_delay_the_server_says_no_first_and_serves_on(tree: Tree, manager: Manager) -> None:

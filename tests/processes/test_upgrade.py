@@ -201,7 +201,7 @@ def test_an_upgrade_that_fails_leaves_the_old_master_serving_and_says_why(tree: 
     why = r"upgrade failed: .* \(exit status 3\): ModuleNotFoundError: No module named 'no_such_module'"
     with pytest.raises(CommandError, match=why):
         tree.command("upgrade")
-    assert tree.log.find(why)
+    tree.log.wait(why)
     assert client.get("/who").text == "old"
     tree.write("shop.py", version("new"))
     tree.write("server.toml", "workres = 2")
@@ -249,7 +249,7 @@ def test_a_stop_during_an_upgrade_ends_both_masters(tree: Tree, gate: Gate) -> N
     tree.send_signal(signal.SIGTERM)
     new.wait()  # else it could take over before the delay has passed, and the stop would be forgotten
     assert tree.stop() == 0
-    assert tree.log.find("is ended: the server stops")
+    tree.log.wait("is ended: the server stops")
 
 
 def test_when_the_old_master_is_killed_the_new_one_serves(tree: Tree, gate: Gate) -> None:
