@@ -4,11 +4,11 @@ here, and no clock: the server's own time stands in each status."""
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from typing import Final
 
 from prefork.control.history import lag, quantile
 from prefork.control.status import EventStatus, JobStatus, RequestStatus, ServerStatus, SlotStatus, WorkerStatus
+from prefork.core.histogram import since, together
 
 RATE_SECONDS: Final = 3.0  # requests a second of one second jump
 QUANTILE_SECONDS: Final = 10.0  # fewer requests than that say nothing about a p99
@@ -83,19 +83,21 @@ class Frames:
         """The frame of the last status. `memory` is PSS by pid, of those that may be looked at."""
         now = self._statuses[-1]
         rates, quantiles = self._before(RATE_SECONDS), self._before(QUANTILE_SECONDS)
-        earlier = {slot.slot: slot for slot in quantiles.slots} if quantiles else {}
-        buckets = {slot.slot: _more(slot, earlier.get(slot.slot)) for slot in now.slots} if quantiles else {}
+        earlier = {slot.slot: slot.buckets for slot in quantiles.slots} if quantiles else {}
+        buckets = (
+            {slot.slot: since(slot.buckets, earlier.get(slot.slot, [])) for slot in now.slots} if quantiles else {}
+        )
         known = memory or {}
         rows = [self._row(worker, now, rates, buckets, known) for worker in now.workers]
-        together = [sum(counts) for counts in zip_longest(*buckets.values(), fillvalue=0)]
+        of_all = together(buckets.values())
         shares = [row.cpu for row in rows if row.cpu is not None]
         return Frame(
             status=now,
             rows=rows,
             rate=_rate(now, rates, lambda slot: slot.requests),
             errors=_rate(now, rates, lambda slot: slot.errors),
-            p50=quantile(now.bounds, together, 0.5),
-            p99=quantile(now.bounds, together, 0.99),
+            p50=quantile(now.bounds, of_all, 0.5),
+            p99=quantile(now.bounds, of_all, 0.99),
             cpu=sum(shares) if shares else None,
             memory=sum(row.memory for row in rows),
             proportional=all(known.get(worker.pid or 0) is not None for worker in now.workers),
@@ -155,9 +157,3 @@ def _cpu(worker: WorkerStatus, now: ServerStatus, before: ServerStatus | None) -
     if earlier is None:
         return worker.cpu / max(worker.age, 0.1)
     return max(0.0, worker.cpu - earlier.cpu) / seconds
-
-
-def _more(now: SlotStatus, before: SlotStatus | None) -> list[int]:
-    if before is None or len(before.buckets) != len(now.buckets):
-        return now.buckets
-    return [max(0, new - old) for new, old in zip(now.buckets, before.buckets, strict=True)]

@@ -1,14 +1,16 @@
 """What the last hour was like, second by second: a sample is the difference between two looks at the server."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
-from itertools import takewhile, zip_longest
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from prefork.control.status import JobsStatus, ServerStatus, SlotStatus, WorkerStatus
+from prefork.core import histogram
+from prefork.core.histogram import since, together
 from prefork.system.ring import Ring
 
 SAMPLES: Final = 3600  # an hour
@@ -66,11 +68,11 @@ def sample(before: ServerStatus, after: ServerStatus, pss: int | None = None) ->
     if seconds <= 0:
         return None
     earlier = {slot.slot: slot for slot in before.slots}
-    buckets = _sum(
-        _more(slot.buckets, earlier[slot.slot].buckets if slot.slot in earlier else []) for slot in after.slots
+    buckets = together(
+        since(slot.buckets, earlier[slot.slot].buckets if slot.slot in earlier else []) for slot in after.slots
     )
     old, bounds = before.jobs, after.bounds
-    waited, ran = _more(after.jobs.wait_buckets, old.wait_buckets), _more(after.jobs.run_buckets, old.run_buckets)
+    waited, ran = since(after.jobs.wait_buckets, old.wait_buckets), since(after.jobs.run_buckets, old.run_buckets)
     return Sample(
         at=round(after.now, 3),
         requests=_rate(sum(s.requests for s in after.slots), sum(s.requests for s in before.slots), seconds),
@@ -95,18 +97,9 @@ def sample(before: ServerStatus, after: ServerStatus, pss: int | None = None) ->
 
 
 def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
-    """The time below which that share of what was counted took, straight between the bounds of its bucket; the last
-    bound for what took longer. None when nothing was counted."""
-    wanted = sum(counts) * share
-    if not wanted:
-        return None
-    low = 0.0
-    for high, count in zip(bounds, counts, strict=False):
-        if count and wanted <= count:
-            return round(low + (high - low) * wanted / count, 6)
-        wanted -= count
-        low = high
-    return low
+    """As `core.histogram.quantile`, to the microsecond."""
+    found = histogram.quantile(bounds, counts, share)
+    return None if found is None else round(found, 6)
 
 
 def lag(worker: WorkerStatus) -> float:
@@ -189,14 +182,3 @@ def _rate(after: int, before: int, seconds: float) -> float:
 
 def _faults(jobs: JobsStatus) -> int:
     return sum(jobs.ended.get(how, 0) for how in _FAULTS)
-
-
-def _more(after: Sequence[int], before: Sequence[int]) -> list[int]:
-    """What was counted since; all of it, when what was there before had other buckets, or none."""
-    if len(after) != len(before):
-        return list(after)
-    return [max(0, new - old) for new, old in zip(after, before, strict=True)]
-
-
-def _sum(histograms: Iterable[Sequence[int]]) -> list[int]:
-    return [sum(counts) for counts in zip_longest(*histograms, fillvalue=0)]

@@ -10,6 +10,7 @@ from math import exp, lgamma, log, log1p
 from typing import Final
 
 from prefork.core import plan as planning
+from prefork.core.histogram import quantile
 from prefork.core.roster import Roster
 
 ENOUGH: Final = 50  # requests of each generation; of fewer, a tenth is too few to tell chance from fault
@@ -139,17 +140,8 @@ def old_as(old: Tally, new: Tally) -> Tally:
 
 
 def percentile(counts: Sequence[float], bounds: Sequence[float], share: float) -> float:
-    """The time that `share` of them do not exceed, evenly spread within a bucket. Past the last bound: that one."""
-    left = sum(counts) * share
-    if not left:
-        return 0.0
-    low = 0.0
-    for count, high in zip(counts, bounds, strict=False):
-        if count and left <= count:
-            return low + (high - low) * left / count
-        left -= count
-        low = high
-    return low
+    """The time that `share` of them do not exceed; 0 without any. Past the last bound: that one."""
+    return quantile(bounds, counts, share) or 0.0
 
 
 def chance(errors: int, of_all: int, share: float) -> float:

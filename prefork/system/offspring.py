@@ -1,6 +1,7 @@
 """Who descends from a process, as /proc tells (proc_pid_task(5), children)."""
 
 import os
+from contextlib import suppress
 
 
 def offspring(pid: int) -> set[int]:
@@ -9,18 +10,17 @@ def offspring(pid: int) -> set[int]:
     found: set[int] = set()
     left = [pid]
     while left:
-        fresh = _children(left.pop()) - found - {pid}
+        fresh = children(left.pop()) - found - {pid}
         found |= fresh
         left.extend(fresh)
     return found
 
 
-def _children(pid: int) -> set[int]:
-    children: set[int] = set()
-    try:
+def children(pid: int) -> set[int]:
+    """Its children, zombies among them. Nothing when it is gone, or this kernel does not tell."""
+    found: set[int] = set()
+    with suppress(OSError):
         for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children", "rb", buffering=0) as file:
-                children.update(map(int, file.read().split()))
-    except OSError:  # it is gone, or this kernel does not tell
-        pass
-    return children
+            with suppress(OSError), open(f"/proc/{pid}/task/{task}/children", "rb", buffering=0) as file:
+                found.update(map(int, file.read().split()))
+    return found

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Final, NoReturn
 
-from prefork.system import reach
+from prefork.system import offspring, reach
 
 try:
     import setproctitle
@@ -280,12 +280,8 @@ def has_children() -> bool:
 
 
 def children() -> set[int]:
-    """The pids of our children, zombies among them (proc(5), /proc/pid/task/tid/children)."""
-    found: set[int] = set()
-    for task in os.listdir("/proc/self/task"):
-        with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/children") as file:
-            found.update(map(int, file.read().split()))
-    return found
+    """The pids of our children, zombies among them."""
+    return offspring.children(os.getpid())
 
 
 def kill_children(spare: Iterable[int] = ()) -> None:

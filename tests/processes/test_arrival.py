@@ -12,6 +12,7 @@ from prefork.http.arrival import Arrivals
 from prefork.http.exchange import Exchange
 from prefork.http.resident import SecureConnection, _progress
 from prefork.http.service import Service
+from prefork.processes.no_recorder import NoRecorder
 from prefork.settings import Settings
 from prefork.system.tls import Certificates
 from tests.certificates import PAST, Folder
@@ -25,7 +26,7 @@ LOOPS = pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new
 HEADER = b"PROXY TCP4 192.0.2.7 192.0.2.1 50000 443\r\n"
 
 
-class Recorder:
+class Recorder(NoRecorder):
     """A flight recorder that counts the open connections."""
 
     open = 0
@@ -36,18 +37,6 @@ class Recorder:
 
     def closed(self, index: int) -> None:
         self.open -= 1
-
-    def began(self, index: int, now: float, head: bytes) -> None: ...
-
-    def answered(self, index: int, exchange: Exchange) -> None: ...
-
-    def switched(self, index: int, exchange: Exchange) -> None: ...
-
-    def ended(self, index: int) -> None: ...
-
-    def refused(self, status: int) -> None: ...
-
-    def waited(self, seconds: float) -> None: ...
 
 
 async def tell(exchange: Exchange) -> None:
